@@ -1,0 +1,404 @@
+"""The messages of the system, one class per fact; `identity` names what the fact is about.
+
+Two messages with the same identity say the same thing: a receiver that has seen one may drop the other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from services.contracts.values import (
+    AbsenceReason,
+    AbsentPlane,
+    ArtefactKey,
+    ArtefactRef,
+    Count,
+    DecisionKind,
+    GreyMapping,
+    Identifier,
+    ObjectChange,
+    Pixels,
+    PixelWindow,
+    PlaneKind,
+    Sha256,
+    Side,
+    Text,
+    Transform,
+    Value,
+    VoxelSize,
+    ZIndex,
+)
+
+ObjectKey = Annotated[str, StringConstraints(pattern=r"^\d+-\d+-\d+$")]
+Bits = Annotated[int, Field(ge=8, le=16, multiple_of=8)]
+
+
+class Message(Value):
+    """A fact in the past tense, published once or more often with the same meaning."""
+
+    @property
+    def identity(self) -> str:
+        """Path-safe name of what this message is about, the same for every repetition."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """Messages with one key keep their order."""
+        raise NotImplementedError
+
+
+class _AcquisitionMessage(Message):
+    acquisition_id: Identifier
+
+    @property
+    def key(self) -> str:
+        return self.acquisition_id
+
+
+class _SliceMessage(_AcquisitionMessage):
+    z: ZIndex
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/z{self.z:06d}"
+
+
+class _NucleusMessage(_AcquisitionMessage):
+    nucleus_id: Identifier
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}"
+
+
+class AcquisitionOpened(_AcquisitionMessage):
+    """The first slices are there: field of view and grey mapping are fixed from now on."""
+
+    voxel_size: VoxelSize
+    height_px: Pixels
+    width_px: Pixels
+    bits: Bits
+    z_first: ZIndex
+    grey: GreyMapping
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/opened"
+
+
+class DecisionRecorded(_AcquisitionMessage):
+    """Somebody, or a policy that somebody configured, decided what no clock may decide."""
+
+    kind: DecisionKind
+    z_first: ZIndex
+    z_last: ZIndex
+    decided_by: Identifier
+    reason: Text
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        if self.z_last < self.z_first:
+            raise ValueError(f"z_last ({self.z_last}) is before z_first ({self.z_first})")
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/decision-{self.kind.lower()}-{self.z_first:06d}-{self.z_last:06d}"
+
+
+class AcquisitionFinished(_AcquisitionMessage):
+    """No slice after z_last will come."""
+
+    z_first: ZIndex
+    z_last: ZIndex
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        if self.z_last < self.z_first:
+            raise ValueError(f"z_last ({self.z_last}) is before z_first ({self.z_first})")
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/finished"
+
+
+class SliceIngested(_SliceMessage):
+    """One slice, complete and readable; its bytes stay untouched where `raw` says."""
+
+    raw: ArtefactRef
+    page: Count
+    file_name: Text
+    height_px: Pixels
+    width_px: Pixels
+    bits: Bits
+    voxel_size: VoxelSize
+    grey: GreyMapping
+    transform: Transform
+    channel: Annotated[int, Field(ge=0, le=3)] | None = None
+
+    @property
+    def key(self) -> str:
+        # Slices are independent of one another: detection spreads over replicas.
+        return f"{self.acquisition_id}/{self.z}"
+
+
+class SliceAbsent(_SliceMessage):
+    """There is nothing to see at this z, and nobody should wait for it."""
+
+    reason: AbsenceReason
+    detail: Text
+
+    @property
+    def key(self) -> str:
+        return f"{self.acquisition_id}/{self.z}"
+
+
+class OutlinesDetected(Message):
+    """The outlines of one slice; `outlines` holds their polygons."""
+
+    slice: SliceIngested
+    outlines: ArtefactRef
+    outline_count: Count
+
+    @property
+    def identity(self) -> str:
+        return self.slice.identity
+
+    @property
+    def key(self) -> str:
+        return self.slice.acquisition_id
+
+
+class NucleusOpened(_NucleusMessage):
+    """A nucleus was confirmed; its canvas and the models that segment it are fixed from now on."""
+
+    z_first: ZIndex
+    canvas: PixelWindow
+    voxel_size: VoxelSize
+    grey: GreyMapping
+    model_set: Sha256
+    continues: Identifier | None = None
+
+
+class NucleusClosed(_NucleusMessage):
+    """Every z from z_first to z_last is accounted for: as a crop, or here with the reason of its absence."""
+
+    z_first: ZIndex
+    z_last: ZIndex
+    absent: tuple[AbsentPlane, ...] = ()
+    clipped: tuple[Side, ...] = ()
+    detected_planes: Count
+    bridged_planes: Count
+    cap_planes: Count
+
+    @model_validator(mode="after")
+    def _planes_add_up(self) -> Self:
+        planes = self.detected_planes + self.bridged_planes + self.cap_planes + len(self.absent)
+        if planes != self.z_last - self.z_first + 1:
+            raise ValueError(f"{planes} planes do not account for z {self.z_first} to {self.z_last}")
+        if any(not self.z_first <= plane.z <= self.z_last for plane in self.absent):
+            raise ValueError("an absent plane lies outside the nucleus")
+        return self
+
+
+class CropExtracted(_NucleusMessage):
+    """The pixels round a nucleus in one slice, with its mask, at an integer origin of the raw slice."""
+
+    z: ZIndex
+    kind: PlaneKind
+    window: PixelWindow
+    crop: ArtefactRef
+    voxel_size: VoxelSize
+    grey: GreyMapping
+    transform: Transform
+    model_set: Sha256
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}/z{self.z:06d}"
+
+
+class CropAbsent(_NucleusMessage):
+    """This nucleus has no crop at this z."""
+
+    z: ZIndex
+    reason: AbsenceReason
+    detail: Text
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}/z{self.z:06d}"
+
+
+class CropSegmented(Message):
+    """A class and a confidence for every pixel of a crop."""
+
+    crop: CropExtracted
+    planes: ArtefactRef
+    plane_voxel_size: VoxelSize
+    numeric_profile: Identifier
+
+    @property
+    def identity(self) -> str:
+        return self.crop.identity
+
+    @property
+    def key(self) -> str:
+        return self.crop.key
+
+
+class VolumeExtended(_NucleusMessage):
+    """Planes below clean_final_z are cleaned for good; objects that still grow are provisional."""
+
+    z_first: ZIndex
+    clean_final_z: ZIndex
+    volume_prefix: ArtefactKey
+    changes: ArtefactRef
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}/clean{self.clean_final_z:06d}"
+
+
+class VolumeClosed(Message):
+    """The nucleus is complete: its run tables hold every object."""
+
+    nucleus: NucleusClosed
+    opened: NucleusOpened
+    volume_prefix: ArtefactKey
+    tables: ArtefactRef
+    changes: ArtefactRef
+    summary: ArtefactRef
+
+    @property
+    def identity(self) -> str:
+        return f"{self.nucleus.identity}/closed"
+
+    @property
+    def key(self) -> str:
+        return self.nucleus.key
+
+
+class ObjectChanged(_NucleusMessage):
+    """An object of a label volume was born, grew, turned out to belong to an older one, or closed."""
+
+    object_key: ObjectKey
+    change: ObjectChange
+    label_class: Annotated[int, Field(ge=1, le=255)]
+    voxels: Annotated[int, Field(ge=1)]
+    z_front: ZIndex
+    merged_into: ObjectKey | None = None
+
+    @model_validator(mode="after")
+    def _a_merge_names_the_older_object(self) -> Self:
+        if (self.change is ObjectChange.MERGED) != (self.merged_into is not None):
+            raise ValueError("merged_into is given exactly when the change is MERGED")
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}/{self.object_key}-{self.change.lower()}-{self.z_front:06d}"
+
+
+class ComponentsMeasured(_NucleusMessage):
+    """Chromosomes separated and everything measured; the tables are ready to be read."""
+
+    method: Identifier
+    expected_count: Count
+    chromosome_count: Count
+    volume_prefix: ArtefactKey
+    objects: ArtefactRef
+    measurements: ArtefactRef
+
+    @property
+    def identity(self) -> str:
+        return f"{self.acquisition_id}/{self.nucleus_id}/{self.method}"
+
+
+class TrainingRequested(Message):
+    """Somebody asks for a network to be trained."""
+
+    request_id: Identifier
+    recipe: ArtefactRef
+    requested_by: Identifier
+
+    @property
+    def identity(self) -> str:
+        return self.request_id
+
+    @property
+    def key(self) -> str:
+        return self.request_id
+
+
+class ModelPublished(Message):
+    """A model is addressed by the hash of its weights and card."""
+
+    model_id: Identifier
+    card: ArtefactRef
+    weights: ArtefactRef
+    archive: ArtefactRef
+
+    @property
+    def identity(self) -> str:
+        return self.model_id
+
+    @property
+    def key(self) -> str:
+        return self.model_id
+
+
+class DeadLettered(Message):
+    """An input that cannot be worked on: its bytes are kept, the reason is said, the next one flows."""
+
+    service: Identifier
+    subject: Text
+    origin: Text
+    message_type: Text
+    message_key: Text
+    original: ArtefactRef
+    reason: Identifier
+    detail: Text
+    attempts: Count
+    acquisition_id: Identifier | None = None
+    z: ZIndex | None = None
+
+    @property
+    def identity(self) -> str:
+        return f"{self.service}/{self.original.sha256[:16]}-{self.reason}"
+
+    @property
+    def key(self) -> str:
+        return self.service
+
+
+MESSAGE_TYPES: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        AcquisitionOpened,
+        DecisionRecorded,
+        AcquisitionFinished,
+        SliceIngested,
+        SliceAbsent,
+        OutlinesDetected,
+        NucleusOpened,
+        NucleusClosed,
+        CropExtracted,
+        CropAbsent,
+        CropSegmented,
+        VolumeExtended,
+        VolumeClosed,
+        ObjectChanged,
+        ComponentsMeasured,
+        TrainingRequested,
+        ModelPublished,
+        DeadLettered,
+    )
+}

@@ -1,0 +1,81 @@
+"""The registry of topics: from it topics are created, documented, drawn and tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.contracts.messages import (
+    AcquisitionFinished,
+    AcquisitionOpened,
+    ComponentsMeasured,
+    CropAbsent,
+    CropExtracted,
+    CropSegmented,
+    DeadLettered,
+    DecisionRecorded,
+    Message,
+    ModelPublished,
+    NucleusClosed,
+    NucleusOpened,
+    ObjectChanged,
+    OutlinesDetected,
+    SliceAbsent,
+    SliceIngested,
+    TrainingRequested,
+    VolumeClosed,
+    VolumeExtended,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A declared topic.
+
+    Attributes
+    ----------
+    name
+        Name on the bus.
+    partitions
+        Upper limit of replicas that can share the work.
+    retention_days
+        Longer than the longest acquisition plus a month, so that a stalled reader loses nothing.
+    messages
+        Types that may stand on it.
+    producers, consumers
+        Services, by folder name.
+    key
+        What keeps its order, in words.
+    """
+
+    name: str
+    partitions: int
+    retention_days: int
+    messages: tuple[type[Message], ...]
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    key: str
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(
+        "acquisitions", 1, 90, (AcquisitionOpened, DecisionRecorded, AcquisitionFinished),
+        ("ingest",), ("extract-follow", "results"), "acquisition",
+    ),
+    Topic("slices", 8, 60, (SliceIngested, SliceAbsent), ("ingest",), ("extract-detect", "results"), "acquisition and z"),
+    Topic("outlines", 8, 60, (OutlinesDetected, SliceAbsent), ("extract-detect",), ("extract-follow",), "acquisition"),
+    Topic("nuclei", 8, 60, (NucleusOpened, NucleusClosed), ("extract-follow",), ("postprocess", "results"), "nucleus"),
+    Topic("crops", 8, 60, (CropExtracted, CropAbsent), ("extract-follow",), ("inference",), "nucleus"),
+    Topic("segmentations", 8, 60, (CropSegmented, CropAbsent), ("inference",), ("postprocess",), "nucleus"),
+    Topic("volumes", 8, 60, (VolumeExtended, VolumeClosed), ("postprocess",), ("components", "results"), "nucleus"),
+    Topic("objects", 8, 60, (ObjectChanged,), ("components",), ("results",), "nucleus"),
+    Topic("components", 8, 60, (ComponentsMeasured,), ("components",), ("results",), "nucleus"),
+    Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "model"),
+    Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "request"),
+    Topic(
+        "dead-letters", 1, 90, (DeadLettered,),
+        ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "trainer"),
+        ("results",), "service",
+    ),
+)  # fmt: skip
+
+TOPICS_BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -1,0 +1,37 @@
+"""The two kinds of failure a handler may report (design, Delivery); anything else is a bug."""
+
+from __future__ import annotations
+
+
+class PermanentError(Exception):
+    """This message cannot be worked on, however often it is tried: it is dead-lettered with the reason.
+
+    Parameters
+    ----------
+    reason
+        A short path-safe name of the fact, bounded in number, used as a metric label (`truncated_tiff`).
+    detail
+        What a person needs to know and to do.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class TransientError(Exception):
+    """A dependency is out: the work pauses and is tried again for as long as that lasts.
+
+    Parameters
+    ----------
+    dependency
+        `bus`, `store`, `segmenter` or `disk`.
+    detail
+        What was tried and what came back.
+    """
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(f"{dependency} is unavailable: {detail}")
+        self.dependency = dependency
+        self.detail = detail

@@ -1,0 +1,275 @@
+"""The one loop of every service: receive, validate, compute, put, publish, commit.
+
+Two kinds of failure, no third (design, Delivery). A dependency outage pauses the service and is retried
+with back-off for as long as it lasts. A message fault is tried three times, then dead-lettered with its
+bytes and the reason, and the next message flows. A burst of dead letters stops the service: then it is not the
+messages that are wrong. Anything else is a bug and leaves the loop as the exception it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from services.contracts.codec import MalformedMessageError, decode, encode
+from services.contracts.keys import sha256
+from services.contracts.messages import DeadLettered
+from services.runtime.attempts import Attempts
+from services.runtime.bus.port import Consumer, Outgoing, PartitionsLostError, Producer, Record
+from services.runtime.clock import Clock
+from services.runtime.errors import PermanentError, TransientError
+from services.runtime.handler import Answer, Handler, Publication, Received
+from services.runtime.metrics.port import Metrics
+from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
+
+log = structlog.get_logger()
+
+
+class DeadLetterBurstError(RuntimeError):
+    """So many messages in a row were refused that the service itself must be suspected."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPolicy:
+    """When to give up on a message, on a batch, on the service.
+
+    Attributes
+    ----------
+    attempts
+        Tries of one message before it is dead-lettered.
+    burst
+        Dead letters in a row that stop the service.
+    window, window_share
+        Dead letters among the last `window` messages, as a share, that stop it as well.
+    first_pause_s, longest_pause_s
+        Back-off during an outage.
+    """
+
+    attempts: int = 3
+    burst: int = 5
+    window: int = 50
+    window_share: float = 0.2
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a service loop works with."""
+
+    consumer: Consumer
+    producer: Producer
+    store: ArtefactStore
+    metrics: Metrics
+    clock: Clock
+
+
+def outgoing(publication: Publication) -> Outgoing:
+    """Return the record of a publication."""
+    message = publication.message
+    return Outgoing(publication.topic, message.key, type(message).__name__, encode(message))
+
+
+def _name(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+class ServiceLoop:
+    """Runs one handler. `step` is one turn; the caller decides when to take the next.
+
+    Parameters
+    ----------
+    handler
+        The service.
+    ports
+        Bus, store, metrics, clock.
+    policy
+        When to give up.
+    member
+        Lasting name of this replica.
+    """
+
+    def __init__(self, handler: Handler, ports: Ports, policy: FaultPolicy | None = None, member: str = "0") -> None:
+        self.handler = handler
+        self._ports = ports
+        self._policy = policy or FaultPolicy()
+        self._attempts = Attempts(ports.store, f"{handler.name}-{member}")
+        self._pause_s = 0.0
+        self._resume_at_s = 0.0
+        self._recent: deque[bool] = deque(maxlen=self._policy.window)
+        self._in_a_row = 0
+
+    def step(self, timeout_s: float = 0.0) -> bool:
+        """Take one turn; return whether there was work.
+
+        Raises
+        ------
+        DeadLetterBurstError
+            If the service must be suspected rather than its messages.
+        """
+        if self._ports.clock.monotonic_s() < self._resume_at_s:
+            return False
+        try:
+            records = self._ports.consumer.poll(self.handler.batch_size, timeout_s)
+            if records:
+                self._work(records)
+            self._recovered()
+        except TransientError as outage:
+            self._back_off(outage)
+            return False
+        except PartitionsLostError as lost:
+            # The new owner repeats what was not committed; the outputs are the same bytes.
+            log.warning("partitions_lost", service=self.handler.name, partitions=sorted(lost.partitions))
+        return bool(records)
+
+    @property
+    def paused(self) -> bool:
+        """Whether an outage holds the service up."""
+        return self._pause_s > 0
+
+    def lag(self) -> int:
+        """Messages that wait for this service."""
+        return sum(self._ports.consumer.lag().values())
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._ports.consumer.close()
+
+    def _work(self, records: Sequence[Record]) -> None:
+        names = [_name(record) for record in records]
+        counts = self._attempts.begin(names)
+        started_s = self._ports.clock.monotonic_s()
+        try:
+            if max(counts.values()) > 1:
+                # Something in here failed before, or killed the process: one by one, to find which.
+                for record in records:
+                    if not self._settle([record], [self._answer_one(record, counts[_name(record)])], counts):
+                        return
+            else:
+                self._settle(records, self._answer_all(records), counts)
+        except TransientError:
+            self._attempts.undo(names)
+            raise
+        duration_s = self._ports.clock.monotonic_s() - started_s
+        self._ports.metrics.observe("fibsem_stage_duration_seconds", duration_s, stage=self.handler.name)
+
+    def _answer_all(self, records: Sequence[Record]) -> list[Answer]:
+        decoded = [_decoded(record) for record in records]
+        valid = [item for item in decoded if isinstance(item, Received)]
+        try:
+            answers = iter(self.handler.handle(valid)) if valid else iter(())
+        except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
+            # It does not say which message: the next turn tries them one by one.
+            return [Answer(fault=_fault(error))]
+        return [next(answers) if isinstance(item, Received) else Answer(fault=item) for item in decoded]
+
+    def _answer_one(self, record: Record, count: int) -> Answer:
+        received = _decoded(record)
+        if isinstance(received, PermanentError):
+            return Answer(fault=received)
+        if count > self._policy.attempts:
+            return Answer(fault=PermanentError("crashed", f"the process died {count - 1} times while working on it"))
+        try:
+            return self.handler.handle([received])[0]
+        except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
+            return Answer(fault=_fault(error))
+
+    def _settle(self, records: Sequence[Record], answers: Sequence[Answer], counts: dict[str, int]) -> bool:
+        """Publish and commit the answered prefix; return False if a message must be tried again."""
+        published: list[Publication] = []
+        done = 0
+        for record, answer in zip(records, answers, strict=False):
+            if answer.fault is None:
+                published.extend(answer.publications)
+                self._note(refused=False)
+            elif counts[_name(record)] >= self._policy.attempts:
+                published.extend(self._dead_letter(record, answer.fault, counts[_name(record)]))
+            else:
+                log.warning("message_fault", service=self.handler.name, place=_name(record), fault=str(answer.fault))
+                break
+            done += 1
+        self._ports.producer.publish([outgoing(publication) for publication in published])
+        self._attempts.settle(_name(record) for record in records[:done])
+        if done:
+            # Only now: what is committed has been published and acknowledged.
+            self._ports.consumer.commit({record.place: record.offset + 1 for record in records[:done]})
+            self._ports.metrics.increment("fibsem_messages_processed_total", done, stage=self.handler.name)
+            self._ports.metrics.set(
+                "fibsem_stage_last_progress_timestamp_seconds", self._ports.clock.time_s(), stage=self.handler.name
+            )
+        if done < len(records):
+            self._ports.consumer.rewind()
+        return done == len(records)
+
+    def _dead_letter(self, record: Record, fault: PermanentError, attempts: int) -> list[Publication]:
+        original = self._ports.store.put(
+            f"dead-letters/{self.handler.name}/{sha256(record.payload)[:16]}", record.payload
+        )
+        received = _decoded(record)
+        message = received.message if isinstance(received, Received) else None
+        letter = DeadLettered(
+            service=self.handler.name,
+            subject=message.identity if message else _name(record),
+            origin=_name(record),
+            message_type=record.message_type or "unknown",
+            message_key=record.key or "none",
+            original=original,
+            reason=fault.reason,
+            detail=fault.detail[:4000],
+            attempts=attempts,
+            acquisition_id=getattr(message, "acquisition_id", None),
+            z=getattr(message, "z", None),
+        )
+        log.error("message_dead_lettered", service=self.handler.name, place=_name(record), fault=str(fault))
+        self._ports.metrics.increment("fibsem_dlq_messages_total", 1, stage=self.handler.name, reason=fault.reason)
+        self._note(refused=True)
+        instead = self.handler.dead_lettered(received, fault) if isinstance(received, Received) else ()
+        return [Publication("dead-letters", letter), *instead]
+
+    def _note(self, *, refused: bool) -> None:
+        self._recent.append(refused)
+        self._in_a_row = self._in_a_row + 1 if refused else 0
+        full = len(self._recent) == self._policy.window
+        if self._in_a_row > self._policy.burst or (
+            full and sum(self._recent) > self._policy.window_share * self._policy.window
+        ):
+            raise DeadLetterBurstError(
+                f"{self.handler.name} refused {sum(self._recent)} of its last {len(self._recent)} messages: "
+                "look at `dead-letters list` before you start it again"
+            )
+
+    def _back_off(self, outage: TransientError) -> None:
+        policy = self._policy
+        self._pause_s = min(policy.longest_pause_s, max(policy.first_pause_s, 2 * self._pause_s))
+        self._resume_at_s = self._ports.clock.monotonic_s() + self._pause_s
+        self._ports.metrics.set("fibsem_dependency_up", 0, dependency=outage.dependency)
+        self._ports.metrics.increment("fibsem_dependency_retries_total", 1, dependency=outage.dependency)
+        log.warning("dependency_outage", service=self.handler.name, outage=str(outage), pause_s=self._pause_s)
+        try:
+            self._ports.consumer.rewind()
+        except TransientError:
+            log.debug("rewind_deferred", service=self.handler.name)
+
+    def _recovered(self) -> None:
+        if self._pause_s:
+            log.info("dependency_recovered", service=self.handler.name)
+            for dependency in ("bus", "store", "segmenter", "disk"):
+                self._ports.metrics.set("fibsem_dependency_up", 1, dependency=dependency)
+        self._pause_s = 0.0
+
+
+def _decoded(record: Record) -> Received | PermanentError:
+    try:
+        return Received(record.topic, decode(record.message_type, record.payload))
+    except MalformedMessageError as error:
+        return PermanentError("malformed_message", str(error))
+
+
+def _fault(error: Exception) -> PermanentError:
+    if isinstance(error, PermanentError):
+        return error
+    reason = "artefact_corrupt" if isinstance(error, ArtefactCorruptError) else "artefact_missing"
+    return PermanentError(reason, str(error))

@@ -1,0 +1,1 @@
+"""The artefact store port and its adapters."""
