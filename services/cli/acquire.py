@@ -1,0 +1,245 @@
+"""Verbs that make and follow acquisitions: simulate, run, finish, demo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from services.cli.console import OUT
+from services.cli.display import RunDisplay
+from services.cli.options import SHIPPED_MODELS, voxel_size, voxel_size_in_name
+from services.contracts.values import VoxelSize
+from services.embedded.progress import duration
+from services.embedded.preview import preview
+from services.embedded.run import Outcome, run_to_the_end
+from services.embedded.settings import RunSettings, load, settle
+from services.evaluation import evaluate as score
+from services.evaluation import format_scores
+from services.ingest.requests import request_finish
+from services.report import write_report
+from services.runtime.clock import SystemClock
+from services.runtime.signals import stop_event_on_signals
+from services.simulator.simulate import simulate as simulate_microscope
+from services.simulator.simulate import spec_for
+
+STOPPED = 143
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command(epilog="Example: fibsem-nuclei demo --out out/demo")(demo)
+    app.command(
+        epilog="Examples: fibsem-nuclei simulate sim --seed 7 --slices 120 --artefact curtaining=0.5 --artefact missed; "
+        "fibsem-nuclei simulate live --period-s 2"
+    )(simulate)
+    app.command(
+        epilog="Examples: fibsem-nuclei run sim/slices --out out; "
+        "fibsem-nuclei run /data/ROI1 --out roi1 --voxel-nm 4,4,4 --watch; "
+        "fibsem-nuclei run /data/ROI1 --out tuning --preview 40"
+    )(run)
+    app.command(epilog="Example: fibsem-nuclei finish roi1")(finish)
+
+
+def simulate(
+    directory: Annotated[Path, typer.Argument(help="folder for slices/ and truth/")],
+    seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 1,
+    voxel_nm: Annotated[float, typer.Option(help="edge of a voxel")] = 16.0,
+    nuclei: Annotated[int, typer.Option(help="whole nuclei in the field")] = 3,
+    slices: Annotated[int | None, typer.Option(help="number of slices; default: enough for the nuclei")] = None,
+    period_s: Annotated[float | None, typer.Option(help="seconds per slice; default: as fast as possible")] = None,
+    artefact: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=STRENGTH, repeatable; `all` for every one")
+    ] = None,
+) -> None:
+    """Write slices as a microscope does, files growing in place, and the truth beside them."""
+    spec = spec_for(seed, voxel_nm, nuclei, slices, tuple(artefact or ()))
+    clock = SystemClock()
+    columns = (TextColumn("slices"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=OUT) as bar:
+        task = bar.add_task("slices", total=spec.n_slices)
+        simulate_microscope(
+            directory,
+            spec,
+            period_s=period_s,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            wait=lambda seconds: clock.wait(seconds) and None,
+        )
+    OUT.print(f"slices in {directory / 'slices'}, truth in {directory / 'truth'}")
+
+
+def run(  # noqa: PLR0913 - the options are the command line of design.md
+    slices: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder the microscope writes into")],
+    out: Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")],
+    acquisition: Annotated[
+        str | None, typer.Option(help="name; a second folder given under the same name is joined")
+    ] = None,
+    voxel_nm: Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")] = None,
+    profile: Annotated[
+        Literal["recommended", "manuscript", "as-run"], typer.Option(help="parameters of nucleus detection")
+    ] = "recommended",
+    watch: Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")] = False,
+    gaps: Annotated[
+        Literal["declare", "wait"], typer.Option(help="a finished folder's missing slices: declare them, or wait")
+    ] = "declare",
+    models: Annotated[Path, typer.Option(help="folder of published networks")] = SHIPPED_MODELS,
+    whole_field: Annotated[bool, typer.Option(help="one region, the whole field, instead of nuclei")] = False,
+    preview_slices: Annotated[
+        int | None, typer.Option("--preview", min=1, help="only so many slices, with an estimate for all")
+    ] = None,
+    chromosomes: Annotated[int, typer.Option(min=1, help="chromosomes expected in a nucleus")] = 12,
+    small_objects: Annotated[
+        Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")
+    ] = "3d",
+    file_pattern: Annotated[str | None, typer.Option(help="regular expression with (?P<z>...)")] = None,
+    channel: Annotated[int | None, typer.Option(help="channel of RGB files whose channels differ")] = None,
+    first_z: Annotated[int | None, typer.Option(help="z of the first slice")] = None,
+    last_z: Annotated[int | None, typer.Option(help="z of the last slice")] = None,
+    gap_timeout_s: Annotated[float | None, typer.Option(help="declare a z missing after so long")] = None,
+    nucleus_area_um2: Annotated[str | None, typer.Option(help="MIN,MAX section of a nucleus")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz and /readyz here")] = None,
+) -> None:
+    """Segment an acquisition, finished or still growing; stop it and start it again at will."""
+    wanted = RunSettings(
+        acquisition=acquisition or "acquisition",
+        slices=(slices.resolve(),),
+        voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, wait=watch),
+        profile=profile,
+        gaps=gaps,
+        models=models.resolve(),
+        whole_field=whole_field,
+        chromosomes=chromosomes,
+        small_objects=small_objects,
+        file_pattern=file_pattern,
+        channel=channel,
+        first_z=first_z,
+        last_z=last_z,
+        gap_timeout_s=gap_timeout_s,
+        nucleus_area_um2=_area(nucleus_area_um2) if nucleus_area_um2 else None,
+    )
+    if preview_slices is not None:
+        _preview(out, wanted, preview_slices)
+        return
+    settled = settle(out, wanted, joined=acquisition is not None)
+    outcome = _run(out, settled, watch=watch, metrics_port=metrics_port)
+    _end(out, outcome)
+
+
+def finish(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a watched run")]) -> None:
+    """Say that a watched acquisition has ended; `run --watch` then completes and exits."""
+    if load(out) is None:
+        raise typer.BadParameter(f"{out} holds no run")
+    request_finish(out)
+    OUT.print("noted: the run completes what is there and exits")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the simulation and the results")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option(help="of the simulated gonad")] = 1,
+    nuclei: Annotated[int, typer.Option(help="whole nuclei in the field")] = 3,
+    slices: Annotated[int | None, typer.Option(help="number of slices; default: enough for the nuclei")] = None,
+) -> None:
+    """Simulate an acquisition live, segment it meanwhile, score the result and write the report."""
+    started = time.monotonic()
+    shutil.rmtree(out, ignore_errors=True)
+    spec = spec_for(seed, 16.0, nuclei, slices, ())
+    OUT.print(
+        f"[bold]Demo[/]: a simulated FIB-SEM writes {spec.n_slices} slices of a C. elegans gonad into {out}/sim/slices;"
+    )
+    OUT.print("the pipeline follows it as the files land.\n")
+    (out / "sim" / "slices").mkdir(parents=True)
+    microscope = multiprocessing.get_context("spawn").Process(
+        target=_acquire, args=(out / "sim", seed, nuclei, slices), name="microscope", daemon=True
+    )
+    microscope.start()
+    wanted = RunSettings(
+        acquisition="demo",
+        slices=((out / "sim" / "slices").resolve(),),
+        voxel_size=VoxelSize(z_nm=16, y_nm=16, x_nm=16),
+        models=SHIPPED_MODELS.resolve(),
+    )
+    results = out / "results"
+    settled = settle(results, wanted, joined=True)
+    outcome = _run(results, settled, watch=True, metrics_port=None, alive=microscope.is_alive)
+    microscope.join()
+    if outcome.stopped:
+        raise typer.Exit(STOPPED)
+    with OUT.status("scoring against the truth"):
+        scores = score(out / "sim" / "truth", results)
+    OUT.print(format_scores(scores), markup=False, highlight=False)
+    outcome.keep_scores(scores.as_json())
+    with OUT.status("writing the report"):
+        report = write_report(results)
+    OUT.print(f"\n[bold green]done[/] in {(time.monotonic() - started) / 60:.1f} minutes; open [bold]{report}[/]")
+
+
+def _acquire(directory: Path, seed: int, nuclei: int, slices: int | None) -> None:
+    clock = SystemClock()
+    simulate_microscope(
+        directory,
+        spec_for(seed, 16.0, nuclei, slices, ()),
+        period_s=None,
+        progress=lambda _done, _total: None,
+        wait=lambda seconds: clock.wait(seconds) and None,
+    )
+
+
+def _run(
+    out: Path,
+    settings: RunSettings,
+    *,
+    watch: bool,
+    metrics_port: int | None,
+    alive: Callable[[], bool] = lambda: True,
+) -> Outcome:
+    with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
+        return run_to_the_end(
+            out, settings, watch=watch, stop=stop, show=display.show, metrics_port=metrics_port, alive=alive
+        )
+
+
+def _preview(out: Path, wanted: RunSettings, count: int) -> None:
+    with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
+        folder, outcome, estimate = preview(out, wanted, count, stop=stop, show=display.show)
+    _end(folder, outcome)
+    OUT.print(
+        f"all {estimate.slices} slices: about {duration(estimate.seconds)} on this machine, "
+        f"{estimate.disk_bytes / 1e9:.1f} GB of disk under --out"
+    )
+
+
+def _end(out: Path, outcome: Outcome) -> None:
+    if outcome.stopped:
+        OUT.print(f"stopped; nothing is lost. The same command goes on: fibsem-nuclei run ... --out {out}")
+        raise typer.Exit(STOPPED)
+    with OUT.status("writing the report"):
+        report = write_report(out)
+    OUT.print(outcome.summary())
+    OUT.print(f"report: [bold]{report}[/]")
+
+
+def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
+    """Return the voxel size that the file names state; never assume one."""
+    clock = SystemClock()
+    while True:
+        names = sorted(path.name for path in slices.iterdir() if not path.name.startswith("."))
+        found = next((size for name in names if (size := voxel_size_in_name(name)) is not None), None)
+        if found:
+            return found
+        if names or not wait:
+            raise typer.BadParameter("the file names state no voxel size: give --voxel-nm Z,Y,X")
+        clock.wait(1.0)
+
+
+def _area(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--nucleus-area-um2 {text!r}: give MIN,MAX such as 4.8,16") from error
+    return low, high

@@ -1,0 +1,25 @@
+"""What the command line writes to a person: progress, tables, and failures in one line."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+
+def failure(error: Exception) -> bool:
+    """Print what went wrong and what to do; return False for a bug, which deserves its stack trace.
+
+    Errors that say a fact to the user are ValueError, OSError or LookupError subclasses and the runtime's own.
+    """
+    if not isinstance(error, ValueError | OSError | LookupError | RuntimeError) or type(error) in {
+        ValueError,
+        RuntimeError,
+        KeyError,
+        IndexError,
+    }:
+        return False
+    ERR.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+    ERR.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    return True

@@ -1,0 +1,96 @@
+"""Verbs about networks and scores: train, predict, models, evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.console import OUT
+from services.cli.options import SHIPPED_MODELS, voxel_size
+from services.evaluation import evaluate as score
+from services.evaluation import format_scores
+from services.inference.catalogue import catalogue
+from services.inference.prediction import predict_folder
+from services.trainer import train as train_recipe
+
+models_app = typer.Typer(help="Show published networks.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command(epilog="Example: fibsem-nuclei evaluate --truth sim/truth --prediction out --json scores.json")(
+        evaluate
+    )
+    app.command(epilog="Example: fibsem-nuclei train services/trainer/recipes/shipped.toml --out models")(train)
+    app.command(epilog="Example: fibsem-nuclei predict models/chromatin-0123456789ab images --out labels")(predict)
+    app.add_typer(models_app, name="models")
+
+
+def evaluate(
+    truth: Annotated[Path, typer.Option(help="truth/ of a simulation, or a folder of label TIFFs")],
+    prediction: Annotated[Path, typer.Option(help="OUT of a run, or a folder of label TIFFs of the same names")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the scores here as JSON")] = None,
+) -> None:
+    """Score a run, or a folder of label images, against the truth."""
+    with OUT.status("comparing"):
+        scores = score(truth, prediction)
+    OUT.print(format_scores(scores), markup=False, highlight=False)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(scores.as_json(), indent=2, sort_keys=True) + "\n")
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="recipe (TOML)")],
+    out: Annotated[Path, typer.Option(help="folder to publish the networks in")],
+) -> None:
+    """Train the networks of a recipe and publish them; a training that was stopped goes on."""
+    for model in train_recipe(recipe, out):
+        OUT.print(f"published {model}")
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder of a published network")],
+    images: Annotated[Path, typer.Argument(exists=True, help="a TIFF or a folder of TIFFs")],
+    out: Annotated[Path, typer.Option(help="folder for label images")],
+    voxel_nm: Annotated[str | None, typer.Option(help="voxel size Z,Y,X in nm, when it is not the network's")] = None,
+) -> None:
+    """Write one uint8 label TIFF per image, of the same name and shape; ids as in the network's card."""
+    count = predict_folder(model, images, out, voxel_size(voxel_nm) if voxel_nm else None)
+    OUT.print(f"wrote {count} label images to {out}")
+
+
+@models_app.command("list")
+def models_list(
+    models: Annotated[Path, typer.Option(help="folder of published networks")] = SHIPPED_MODELS,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """List the networks of a folder."""
+    cards = catalogue(models)
+    if as_json:
+        OUT.print_json(json.dumps([{"address": card.address, "name": card.name} for card in cards]))
+        return
+    for card in cards:
+        scores = ", ".join(f"{score.name} {score.f1:.3f}" for score in card.scores.classes)
+        OUT.print(f"{card.address}  {card.parameters / 1e6:.2f} M parameters, {card.voxel_size_nm:g} nm; F1 {scores}")
+
+
+@models_app.command("show")
+def models_show(
+    address: Annotated[str, typer.Argument(help="name or address of a network, as `models list` prints it")],
+    models: Annotated[Path, typer.Option(help="folder of published networks")] = SHIPPED_MODELS,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Show one network's card; `classes` gives the id of each class by name."""
+    found = [card for card in catalogue(models) if address in {card.address, card.name}]
+    if not found:
+        raise typer.BadParameter(f"no network {address!r} in {models}: see `fibsem-nuclei models list`")
+    card = found[0]
+    content = card.model_dump(mode="json") | {"classes": {c.name: int(c.class_id) for c in card.classes}}
+    if as_json:
+        OUT.print_json(json.dumps(content))
+    else:
+        OUT.print(json.dumps(content, indent=2), markup=False)

@@ -1,0 +1,1 @@
+"""Selects, separates and measures the objects that postprocess labelled; it never labels again."""

@@ -1,0 +1,69 @@
+"""A few slices through the whole chain, with what the rest will cost: for tuning, before days are spent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.embedded.progress import Progress
+from services.embedded.run import Outcome, run_to_the_end
+from services.embedded.settings import RunSettings, settle
+from services.ingest.names import Candidate, NameRules, classify, compile_pattern, DEFAULT_PATTERN
+
+
+class NothingToPreviewError(ValueError):
+    """The folder holds no slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What all slices will cost, from what a few of them did.
+
+    Attributes
+    ----------
+    slices
+        Slices in the folder.
+    seconds
+        Time for all of them on this machine.
+    disk_bytes
+        Space for state and results.
+    """
+
+    slices: int
+    seconds: float
+    disk_bytes: int
+
+
+def preview_window(folder: Path, count: int, pattern: str | None) -> tuple[int, int, int]:
+    """Return first and last z of `count` slices from the middle of a folder, and how many it holds.
+
+    Raises
+    ------
+    NothingToPreviewError
+        If no file name gives a z.
+    """
+    rules = NameRules(compile_pattern(pattern or DEFAULT_PATTERN))
+    found = (classify(entry.name, rules) for entry in os.scandir(folder) if entry.is_file())
+    zs = sorted({name.z for name in found if isinstance(name, Candidate) and name.z is not None})
+    if not zs:
+        raise NothingToPreviewError(f"no file in {folder} is named like a slice: see --file-pattern")
+    first = max(0, (len(zs) - count) // 2)
+    chosen = zs[first : first + count]
+    return chosen[0], chosen[-1], len(zs)
+
+
+def preview(
+    out: Path, settings: RunSettings, count: int, *, stop: threading.Event, show: Callable[[Progress], None]
+) -> tuple[Path, Outcome, Estimate]:
+    """Run `count` slices from the middle into a folder of their own beside `out`; estimate the rest."""
+    first, last, total = preview_window(settings.slices[0], count, settings.file_pattern)
+    folder = out / f"preview-z{first:06d}-z{last:06d}"
+    settled = settle(folder, settings.model_copy(update={"first_z": first, "last_z": last}), joined=False)
+    outcome = run_to_the_end(folder, settled, watch=False, stop=stop, show=show)
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    share = total / (last - first + 1)
+    # What loading and the report cost once is counted with every slice: the estimate is on the safe side.
+    return folder, outcome, Estimate(total, outcome.progress.elapsed_s * share, round(used * share))

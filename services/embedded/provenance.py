@@ -1,0 +1,26 @@
+"""What results depend on besides the slices; no clock, no path, no machine."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from services.contracts.model_card import ModelSet
+from services.embedded.settings import RunSettings
+
+LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "torch", "zarr", "imagecodecs")
+
+
+def provenance(settings: RunSettings, models: ModelSet, numeric_profile: str) -> dict[str, object]:
+    """Return the provenance of a run, as JSON values."""
+    return {
+        "acquisition": settings.acquisition,
+        "voxel_nm": list(settings.voxel_size.zyx_nm),
+        "software": {"fibsem-nuclei": version("fibsem-nuclei")} | {name: version(name) for name in LIBRARIES},
+        "settings": settings.fixed(),
+        "models": {
+            "digest": models.digest,
+            "networks": list(models.names),
+            "fusion": models.fusion.model_dump(mode="json"),
+        },
+        "numeric_profile": numeric_profile,
+    }

@@ -1,0 +1,306 @@
+"""All services in one process, turn by turn, on the embedded adapters.
+
+One thread takes the turns: the networks use both cores while it is theirs, everything else is short. No
+result depends on the order of the turns, so that a live run, a replay and a resumed run give the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.components.handler import ComponentsHandler
+from services.contracts.codec import decode
+from services.contracts.messages import Message
+from services.contracts.topics import TOPICS
+from services.embedded.overview import write_overview
+from services.embedded.progress import Progress
+from services.embedded.provenance import provenance
+from services.embedded.settings import STATE, RunSettings
+from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
+from services.extract.detect import DetectHandler
+from services.extract.follow import FollowHandler
+from services.extract.settings import detection_profile, following_parameters
+from services.inference.handler import InferenceHandler
+from services.ingest.settings import IngestSettings
+from services.ingest.watcher import Ingest
+from services.postprocess.handler import PostprocessHandler
+from services.results.assembly import Results
+from services.results.handler import ResultsHandler
+from services.runtime.bus.replay import replay
+from services.runtime.bus.sqlite import SqliteBus
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.health import Heartbeat
+from services.runtime.http import MetricsServer
+from services.runtime.metrics.prometheus import PrometheusMetrics
+from services.runtime.segmenter.in_process import InProcessSegmenter
+from services.runtime.service import Ports, ServiceLoop
+from services.runtime.store.directory import DirectoryStore
+
+IDLE_S = 0.2
+STUCK_AFTER_S = 300.0
+RESULT_TOPICS = tuple(topic.name for topic in TOPICS if "results" in topic.consumers)
+
+
+class RunInUseError(RuntimeError):
+    """Another process works on the same output folder."""
+
+
+class UnfinishedError(RuntimeError):
+    """Everything was worked on, and yet something is not complete: a defect of this program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    out
+        The results.
+    stopped
+        Whether somebody stopped it before the end.
+    progress
+        How far it was.
+    stages
+        Seconds per stage.
+    """
+
+    out: Path
+    stopped: bool
+    progress: Progress
+    stages: dict[str, float]
+
+    def summary(self) -> str:
+        """Return what happened, in a few words."""
+        progress = self.progress
+        return (
+            f"{progress.seen} slices, {progress.nuclei_closed} nuclei, {progress.segmented} crops "
+            f"in {progress.elapsed_s / 60:.1f} minutes; results in {self.out}"
+        )
+
+    def keep_scores(self, scores: dict[str, object]) -> None:
+        """Keep the scores where the report finds them."""
+        (self.out / STATE / SCORES_FILE).write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
+
+
+class EmbeddedRun:
+    """One acquisition's run. `turn` takes one turn of every service.
+
+    Parameters
+    ----------
+    out
+        Where results and state go.
+    settings
+        What to run.
+    watch
+        Whether more slices may come.
+    clock
+        Times the back-off and the display; decides nothing.
+    """
+
+    def __init__(self, out: Path, settings: RunSettings, *, watch: bool, clock: Clock | None = None) -> None:
+        self._out, self._settings, self._clock = out, settings, clock or SystemClock()
+        state = out / STATE
+        state.mkdir(parents=True, exist_ok=True)
+        self._resources = ExitStack()
+        self._resources.enter_context(_only_one(state))
+        self.metrics = PrometheusMetrics()
+        self.heartbeat = Heartbeat(self._clock, STUCK_AFTER_S)
+        self.store = DirectoryStore(state / "store", reference_files=True)
+        self.bus = SqliteBus(state / "bus.sqlite", clock=self._clock)
+        self._resources.callback(self.bus.close)
+        self.bus.create_topics(TOPICS)
+        self._segmenter = InProcessSegmenter(settings.models, settings.numeric_profile)
+        self._resources.callback(self._segmenter.close)
+        self.times = StageTimes(state / REPORT_FILE, self._clock)
+        self._began_s = self._clock.monotonic_s()
+        self._segmented_before = 0
+        self._results = Results(out, self.store)
+        self._producer = self.bus.producer()
+        self.ingest = Ingest(
+            IngestSettings.of_run(settings, watch=watch, requests=state / "requests"),
+            producer=self._producer,
+            store=self.store,
+            clock=self._clock,
+            metrics=self.metrics,
+        )
+        self._loops = self._services()
+
+    def _services(self) -> list[ServiceLoop]:
+        settings, models = self._settings, self._segmenter.model_set()
+        profile = detection_profile(settings.profile, settings.nucleus_area_um2, whole_field=settings.whole_field)
+        self._follow = FollowHandler(
+            self.store, following_parameters(profile, settings.voxel_size), models.digest, self.metrics
+        )
+        self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects)
+        self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock)
+        handlers = (
+            DetectHandler(self.store, profile, self.metrics),
+            self._follow,
+            self._inference,
+            self._postprocess,
+            ComponentsHandler(self.store, settings.chromosomes),
+            ResultsHandler(self._results),
+        )
+        return [ServiceLoop(handler, self._ports(handler.name, handler.topics)) for handler in handlers]
+
+    def _ports(self, group: str, topics: tuple[str, ...]) -> Ports:
+        consumer = self.bus.consumer(group, topics, member=group)
+        return Ports(consumer, self._producer, self.store, self.metrics, self._clock)
+
+    def turn(self) -> bool:
+        """Take one turn of every service; return whether any had work."""
+        self.heartbeat.tick()
+        with self.times.stage("ingest"):
+            worked = self.ingest.step()
+        for loop in self._loops:
+            with self.times.stage(loop.handler.name):
+                worked |= loop.step()
+        return worked
+
+    @property
+    def complete(self) -> bool:
+        """Whether the acquisition has ended and every message has been answered."""
+        return self.ingest.finished and not any(loop.paused or loop.lag() for loop in self._loops)
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        status = self.ingest.status()
+        return Progress(
+            seen=status.seen,
+            expected=status.expected,
+            followed=self._follow.followed,
+            crops=self._inference.answered + self._lag_of(self._inference.name),
+            segmented=self._inference.answered,
+            nuclei_open=self._follow.nuclei_open,
+            nuclei_closed=self._follow.nuclei_closed,
+            final_z=min((z for _, z in self._postprocess.open_nuclei()), default=self._follow.followed),
+            waiting_for=self._waiting_for(status.waiting_for),
+            elapsed_s=self._clock.monotonic_s() - self._began_s,
+        )
+
+    def _lag_of(self, name: str) -> int:
+        return sum(loop.lag() for loop in self._loops if loop.handler.name == name)
+
+    def _waiting_for(self, ingest: str) -> str:
+        paused = [loop.handler.name for loop in self._loops if loop.paused]
+        return f"a dependency of {', '.join(paused)}" if paused else ingest
+
+    def finish(self) -> None:
+        """Write every result; the run is complete.
+
+        Raises
+        ------
+        UnfinishedError
+            If a nucleus stayed open, which no input may cause.
+        """
+        if left := self._postprocess.open_nuclei():
+            raise UnfinishedError(f"nuclei were never closed: {', '.join(key for key, _ in left)}")
+        with self.times.stage("results"):
+            self._results.finish(
+                self.messages(),
+                self.ingest.ledger_rows(),
+                provenance(self._settings, self._segmenter.model_set(), self._segmenter.profile.value),
+            )
+            write_overview(self._out / STATE / "overview", self.store, lambda: replay(self.bus, ("slices", "crops")))
+        self.keep_times()
+
+    def messages(self) -> Iterator[Message]:
+        """Yield every message that results are made of."""
+        for record in replay(self.bus, RESULT_TOPICS):
+            yield decode(record.message_type, record.payload)
+
+    def keep_times(self) -> None:
+        """Write the seconds per stage."""
+        status, follow = self.ingest.status(), self._follow
+        counts = {
+            "ingest": status.seen,
+            "extract-detect": follow.followed,
+            "extract-follow": follow.followed,
+            "inference": self._inference.answered,
+            "postprocess": self._inference.answered,
+            "components": follow.nuclei_closed,
+        }
+        self.times.keep(counts)
+
+    def close(self) -> None:
+        """Release everything; what was committed is durable."""
+        for loop in self._loops:
+            loop.close()
+        self._resources.close()
+
+
+@contextmanager
+def _only_one(state: Path) -> Iterator[None]:
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunInUseError(f"another process works on {state.parent}: wait for it, or stop it") from None
+        yield
+
+
+def run_to_the_end(
+    out: Path,
+    settings: RunSettings,
+    *,
+    watch: bool,
+    stop: threading.Event,
+    show: Callable[[Progress], None],
+    metrics_port: int | None = None,
+    alive: Callable[[], bool] = lambda: True,
+) -> Outcome:
+    """Run until the acquisition is complete, or `stop` is set.
+
+    Parameters
+    ----------
+    out, settings, watch
+        As in `EmbeddedRun`.
+    stop
+        Set by a signal; the run ends after the turn in hand, with everything durable.
+    show
+        Called with the progress after every turn that had work.
+    metrics_port
+        Where to serve metrics and health; None: nowhere.
+    alive
+        Whether whoever writes the slices still lives.
+    """
+    clock = SystemClock()
+    run = EmbeddedRun(out, settings, watch=watch, clock=clock)
+    try:
+        with _served(run, metrics_port):
+            while not stop.is_set() and not run.complete:
+                worked = run.turn()
+                progress = run.progress()
+                show(progress)
+                run.times.point(progress.seen, progress.final_z)
+                if not worked:
+                    _check_alive(run, alive)
+                    clock.wait(IDLE_S, stop)
+            stopped = not run.complete
+            if not stopped:
+                run.finish()
+            run.keep_times()
+            return Outcome(out, stopped, run.progress(), dict(run.times.seconds))
+    finally:
+        run.close()
+
+
+def _check_alive(run: EmbeddedRun, alive: Callable[[], bool]) -> None:
+    if not alive() and not run.ingest.finish_seen:
+        raise UnfinishedError("the microscope stopped before it finished the acquisition")
+
+
+@contextmanager
+def _served(run: EmbeddedRun, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    with MetricsServer(run.metrics, run.heartbeat, port=port):
+        yield

@@ -1,0 +1,1 @@
+"""Finds nuclei in slices, follows them through z, cuts them out."""

@@ -1,0 +1,98 @@
+"""Detection as a service: one slice in, its outlines out; without memory, so that it scales out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from services.contracts.keys import digest, outlines_key
+from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceIngested
+from services.contracts.values import AbsenceReason, ArtefactRef
+from services.extract.detection import detect
+from services.extract.outlines import outlines_from_bytes, outlines_to_bytes
+from services.extract.profiles import DetectionProfile
+from services.extract.reading import SliceReader
+from services.runtime.errors import PermanentError
+from services.runtime.handler import Answer, Publication, Received
+from services.runtime.metrics.port import Metrics
+from services.runtime.store.port import ArtefactStore
+
+# Raised by hand when the same slice and profile give other outlines.
+STAGE_VERSION = 1
+
+
+class DetectHandler:
+    """Answers each slice with the outlines found in it.
+
+    Parameters
+    ----------
+    store
+        Slices in, outlines out.
+    profile
+        Settings of the detection.
+    metrics
+        Counts slices and nuclei.
+    """
+
+    name = "extract-detect"
+    topics = ("slices",)
+    batch_size = 4
+
+    def __init__(self, store: ArtefactStore, profile: DetectionProfile, metrics: Metrics) -> None:
+        self._store = store
+        self._profile = profile
+        self._metrics = metrics
+        self._reader = SliceReader(store, keep=1)
+
+    def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
+        """Detect in each slice; an absent slice travels on as absent."""
+        return [self._answer(item) for item in received]
+
+    def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
+        """Return the slice as absent: everybody behind goes on without it."""
+        message = received.message
+        if not isinstance(message, SliceIngested):
+            return ()
+        absent = SliceAbsent(
+            acquisition_id=message.acquisition_id,
+            z=message.z,
+            reason=AbsenceReason.DEAD_LETTERED,
+            detail=str(fault)[:4000],
+        )
+        return (Publication("outlines", absent),)
+
+    def _answer(self, item: Received) -> Answer:
+        message = item.message
+        if isinstance(message, SliceAbsent):
+            return Answer((Publication("outlines", message),))
+        if not isinstance(message, SliceIngested):
+            return Answer(fault=PermanentError("unexpected_message", f"{type(message).__name__} on {item.topic}"))
+        try:
+            outlines, count = self._outlines(message)
+        except PermanentError as fault:
+            return Answer(fault=fault)
+        self._metrics.increment("fibsem_slices_processed_total", 1, stage=self.name)
+        self._metrics.observe("fibsem_slice_nuclei", count, acquisition=message.acquisition_id)
+        return Answer(
+            (Publication("outlines", OutlinesDetected(slice=message, outlines=outlines, outline_count=count)),)
+        )
+
+    def _outlines(self, message: SliceIngested) -> tuple[ArtefactRef, int]:
+        recipe = digest(
+            {
+                "raw": message.raw.sha256,
+                "page": message.page,
+                "channel": message.channel,
+                "grey": message.grey.model_dump(),
+                "voxel": message.voxel_size.model_dump(),
+                "profile": dataclasses.asdict(self._profile),
+                "version": STAGE_VERSION,
+            }
+        )
+        key = outlines_key(message.acquisition_id, message.z, recipe)
+        known = self._store.find(key)
+        if known is not None:
+            return known, len(outlines_from_bytes(self._store.get(known)))
+        voxel = message.voxel_size
+        found = detect(self._reader.read(message), self._profile, (voxel.y_nm, voxel.x_nm))
+        return self._store.put(key, outlines_to_bytes(found)), len(found)

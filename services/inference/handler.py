@@ -1,0 +1,139 @@
+"""Crops in, label planes out: batched over nuclei and slices, each plane a function of its crop alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from services.contracts.keys import digest, planes_key
+from services.contracts.messages import CropAbsent, CropExtracted, CropSegmented
+from services.contracts.values import AbsenceReason, ArtefactRef, GreyMapping, VoxelSize
+from services.imaging.planes import PlaneFormatError, decode_crop, encode_planes
+from services.imaging.resampling import resample_grey
+from services.runtime.clock import Clock
+from services.runtime.errors import PermanentError
+from services.runtime.handler import Answer, Publication, Received
+from services.runtime.metrics.port import Metrics
+from services.runtime.segmenter.port import Normalisation, Segmenter
+from services.runtime.store.port import ArtefactStore
+
+# Raised by hand when the same crop and models give other bytes.
+STAGE_VERSION = 1
+
+
+class InferenceHandler:
+    """Answers each crop with its label plane.
+
+    Parameters
+    ----------
+    segmenter
+        The networks, in the process or on a server.
+    store
+        Where crops come from and planes go to.
+    metrics, clock
+        Count crops and pixels, and time them.
+    batch_size
+        Most crops per call of the segmenter.
+    """
+
+    name = "inference"
+    topics = ("crops",)
+
+    def __init__(
+        self, segmenter: Segmenter, store: ArtefactStore, metrics: Metrics, clock: Clock, batch_size: int = 8
+    ) -> None:
+        self._segmenter = segmenter
+        self._models = segmenter.model_set()
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self.answered = 0
+        self.batch_size = batch_size
+
+    def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
+        """Segment what has not been segmented before; say all of it."""
+        crops = [item.message for item in received if isinstance(item.message, CropExtracted)]
+        known = {crop.identity: self._store.find(self._key(crop)) for crop in crops}
+        todo = [crop for crop in crops if known[crop.identity] is None]
+        for grey, batch in groupby(todo, key=lambda crop: crop.grey):
+            known |= self._segment(list(batch), grey)
+        answers = [self._answer(item, known) for item in received]
+        self.answered += len(answers)
+        return answers
+
+    def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
+        """Return the crop as absent, so that its nucleus goes on without it."""
+        crop = received.message
+        if not isinstance(crop, CropExtracted):
+            return ()
+        absent = CropAbsent(
+            acquisition_id=crop.acquisition_id,
+            nucleus_id=crop.nucleus_id,
+            z=crop.z,
+            reason=AbsenceReason.DEAD_LETTERED,
+            detail=str(fault)[:4000],
+        )
+        return (Publication("segmentations", absent),)
+
+    def _answer(self, item: Received, known: dict[str, ArtefactRef | None]) -> Answer:
+        message = item.message
+        if isinstance(message, CropAbsent):
+            return Answer((Publication("segmentations", message),))
+        if not isinstance(message, CropExtracted):
+            return Answer(fault=PermanentError("unexpected_message", f"{type(message).__name__} on {item.topic}"))
+        planes = known[message.identity]
+        if planes is None:
+            raise LookupError(f"{message.identity} was neither found nor segmented")
+        segmented = CropSegmented(
+            crop=message,
+            planes=planes,
+            plane_voxel_size=self._plane_voxel(message.voxel_size),
+            numeric_profile=self._segmenter.profile.value,
+        )
+        return Answer((Publication("segmentations", segmented),))
+
+    def _segment(self, crops: list[CropExtracted], grey: GreyMapping) -> dict[str, ArtefactRef | None]:
+        pixels = [self._pixels(crop) for crop in crops]
+        normalisation = Normalisation(offset=grey.mean, scale=grey.sd)
+        refs: dict[str, ArtefactRef | None] = {}
+        started_s = self._clock.monotonic_s()
+        segmented = self._segmenter.segment(pixels, normalisation)
+        duration_s = self._clock.monotonic_s() - started_s
+        for crop, result in zip(crops, segmented, strict=True):
+            planes = np.stack([result.classes_yx, result.confidence_yx])
+            refs[crop.identity] = self._store.put(self._key(crop), encode_planes(planes))
+        profile = self._segmenter.profile.value
+        self._metrics.observe("fibsem_inference_duration_seconds", duration_s, profile=profile)
+        self._metrics.increment("fibsem_inference_crops_total", len(crops), profile=profile)
+        self._metrics.increment("fibsem_inference_pixels_total", sum(plane.size for plane in pixels), profile=profile)
+        return refs
+
+    def _pixels(self, crop: CropExtracted) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+        if crop.model_set != self._models.digest:
+            raise PermanentError("other_models", f"{crop.identity} is pinned to models {crop.model_set[:12]}")
+        try:
+            grey, _ = decode_crop(self._store.get(crop.crop))
+        except PlaneFormatError as error:
+            raise PermanentError("damaged_crop", str(error)) from error
+        target = self._plane_voxel(crop.voxel_size)
+        return resample_grey(grey, (crop.voxel_size.y_nm, crop.voxel_size.x_nm), target.x_nm)
+
+    def _plane_voxel(self, voxel: VoxelSize) -> VoxelSize:
+        """Planes are stored at the voxel size of the models (design decision 3); z is that of the slices."""
+        side_nm = self._models.voxel_size_nm
+        return VoxelSize(z_nm=voxel.z_nm, y_nm=side_nm, x_nm=side_nm)
+
+    def _key(self, crop: CropExtracted) -> str:
+        recipe = digest(
+            {
+                "crop": crop.crop.sha256,
+                "voxel": crop.voxel_size.model_dump(),
+                "grey": crop.grey.model_dump(),
+                "models": self._models.digest,
+                "profile": self._segmenter.profile.value,
+                "version": STAGE_VERSION,
+            }
+        )
+        return planes_key(crop.acquisition_id, crop.nucleus_id, crop.z, recipe)
