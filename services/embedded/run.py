@@ -19,7 +19,7 @@ from services.contracts.codec import decode
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
 from services.embedded.overview import write_overview
-from services.embedded.progress import Progress
+from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
 from services.embedded.settings import STATE, RunSettings
 from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
@@ -43,6 +43,7 @@ from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
 
 IDLE_S = 0.2
+KEEP_EVERY_S = 2.0
 STUCK_AFTER_S = 300.0
 RESULT_TOPICS = tuple(topic.name for topic in TOPICS if "results" in topic.consumers)
 
@@ -165,6 +166,11 @@ class EmbeddedRun:
         return worked
 
     @property
+    def busy(self) -> bool:
+        """Whether messages wait for a service."""
+        return any(loop.lag() for loop in self._loops)
+
+    @property
     def complete(self) -> bool:
         """Whether the acquisition has ended and every message has been answered."""
         return self.ingest.finished and not any(loop.paused or loop.lag() for loop in self._loops)
@@ -209,25 +215,25 @@ class EmbeddedRun:
                 provenance(self._settings, self._segmenter.model_set(), self._segmenter.profile.value),
             )
             write_overview(self._out / STATE / "overview", self.store, lambda: replay(self.bus, ("slices", "crops")))
-        self.keep_times()
 
     def messages(self) -> Iterator[Message]:
         """Yield every message that results are made of."""
         for record in replay(self.bus, RESULT_TOPICS):
             yield decode(record.message_type, record.payload)
 
-    def keep_times(self) -> None:
-        """Write the seconds per stage."""
-        status, follow = self.ingest.status(), self._follow
+    def keep_state(self) -> None:
+        """Write how far the run is and where its time went, for other processes and for the report."""
+        progress, done = self.progress(), self._follow.followed
         counts = {
-            "ingest": status.seen,
-            "extract-detect": follow.followed,
-            "extract-follow": follow.followed,
-            "inference": self._inference.answered,
-            "postprocess": self._inference.answered,
-            "components": follow.nuclei_closed,
+            "ingest": progress.seen,
+            "extract-detect": done,
+            "extract-follow": done,
+            "inference": progress.segmented,
+            "postprocess": progress.segmented,
+            "components": progress.nuclei_closed,
         }
         self.times.keep(counts)
+        keep_status(self._out / STATE, progress, self.ingest.ledgers())
 
     def close(self) -> None:
         """Release everything; what was committed is durable."""
@@ -275,19 +281,46 @@ def run_to_the_end(
     run = EmbeddedRun(out, settings, watch=watch, clock=clock)
     try:
         with _served(run, metrics_port):
+            keep_at_s = 0.0
             while not stop.is_set() and not run.complete:
                 worked = run.turn()
                 progress = run.progress()
                 show(progress)
                 run.times.point(progress.seen, progress.final_z)
+                if clock.monotonic_s() >= keep_at_s:
+                    run.keep_state()
+                    keep_at_s = clock.monotonic_s() + KEEP_EVERY_S
                 if not worked:
                     _check_alive(run, alive)
                     clock.wait(IDLE_S, stop)
             stopped = not run.complete
             if not stopped:
                 run.finish()
-            run.keep_times()
+            run.keep_state()
             return Outcome(out, stopped, run.progress(), dict(run.times.seconds))
+    finally:
+        run.close()
+
+
+def rebuild_bus(
+    out: Path, settings: RunSettings, *, stop: threading.Event, show: Callable[[Progress], None]
+) -> Progress:
+    """Throw the bus away and fill it again from the store (design, State).
+
+    Ingest says again what its journal holds; every service behind finds its artefact or its step record,
+    and says again what follows. What the store lacks is computed again, to the same bytes.
+    """
+    for name in ("bus.sqlite", "bus.sqlite-wal", "bus.sqlite-shm"):
+        (out / STATE / name).unlink(missing_ok=True)
+    run = EmbeddedRun(out, settings, watch=True)
+    try:
+        run.ingest.repeat()
+        while not stop.is_set() and (run.turn() or run.busy):
+            show(run.progress())
+        if run.complete:
+            run.finish()
+        run.keep_state()
+        return run.progress()
     finally:
         run.close()
 

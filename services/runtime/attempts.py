@@ -7,7 +7,7 @@ know that it had been tried before (design, State).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from services.runtime.store.port import ArtefactStore
 
@@ -29,12 +29,16 @@ class Attempts:
         ref = store.find(self._key)
         self._counts: dict[str, int] = json.loads(store.get(ref)) if ref else {}
 
-    def begin(self, names: Iterable[str]) -> dict[str, int]:
+    def begin(self, names: Collection[str]) -> dict[str, int]:
         """Count one more attempt of each name, durably, and return the counts."""
         for name in names:
             self._counts[name] = self._counts.get(name, 0) + 1
         self._store.put(self._key, json.dumps(self._counts, sort_keys=True).encode())
         return {name: self._counts[name] for name in names}
+
+    def suspects(self, names: Iterable[str]) -> bool:
+        """Whether one of the names was begun before and never answered."""
+        return any(self._counts.get(name, 0) for name in names)
 
     def settle(self, names: Iterable[str]) -> None:
         """Forget names that were answered; written with the next `begin`, since forgetting late is harmless."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PermanentError(Exception):
-    """This message cannot be worked on, however often it is tried: it is dead-lettered with the reason.
+    """A message cannot be worked on, however often it is tried: it is dead-lettered with the reason.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ messages that are wrong. Anything else is a bug and leaves the loop as the excep
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -139,24 +139,31 @@ class ServiceLoop:
         self._ports.consumer.close()
 
     def _work(self, records: Sequence[Record]) -> None:
-        names = [_name(record) for record in records]
-        counts = self._attempts.begin(names)
         started_s = self._ports.clock.monotonic_s()
-        try:
-            if max(counts.values()) > 1:
-                # Something in here failed before, or killed the process: one by one, to find which.
-                for record in records:
-                    if not self._settle([record], [self._answer_one(record, counts[_name(record)])], counts):
-                        return
-            else:
-                self._settle(records, self._answer_all(records), counts)
-        except TransientError:
-            self._attempts.undo(names)
-            raise
+        if self._attempts.suspects(_name(record) for record in records):
+            # Something in here failed before, or killed the process: one by one, to find which. Only what is
+            # being worked on is counted, so that its neighbours are not blamed.
+            for record in records:
+                if not self._try([record], self._answer_one):
+                    break
+        else:
+            self._try(records, self._answer_all)
         duration_s = self._ports.clock.monotonic_s() - started_s
         self._ports.metrics.observe("fibsem_stage_duration_seconds", duration_s, stage=self.handler.name)
 
-    def _answer_all(self, records: Sequence[Record]) -> list[Answer]:
+    def _try(
+        self, records: Sequence[Record], answer: Callable[[Sequence[Record], dict[str, int]], list[Answer]]
+    ) -> bool:
+        names = [_name(record) for record in records]
+        counts = self._attempts.begin(names)
+        try:
+            return self._settle(records, answer(records, counts), counts)
+        except TransientError:
+            self._attempts.undo(names)
+            raise
+
+    def _answer_all(self, records: Sequence[Record], counts: dict[str, int]) -> list[Answer]:
+        del counts
         decoded = [_decoded(record) for record in records]
         valid = [item for item in decoded if isinstance(item, Received)]
         try:
@@ -166,16 +173,17 @@ class ServiceLoop:
             return [Answer(fault=_fault(error))]
         return [next(answers) if isinstance(item, Received) else Answer(fault=item) for item in decoded]
 
-    def _answer_one(self, record: Record, count: int) -> Answer:
+    def _answer_one(self, records: Sequence[Record], counts: dict[str, int]) -> list[Answer]:
+        record, count = records[0], counts[_name(records[0])]
         received = _decoded(record)
         if isinstance(received, PermanentError):
-            return Answer(fault=received)
+            return [Answer(fault=received)]
         if count > self._policy.attempts:
-            return Answer(fault=PermanentError("crashed", f"the process died {count - 1} times while working on it"))
+            return [Answer(fault=PermanentError("crashed", f"the process died {count - 1} times while working on it"))]
         try:
-            return self.handler.handle([received])[0]
+            return [self.handler.handle([received])[0]]
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
-            return Answer(fault=_fault(error))
+            return [Answer(fault=_fault(error))]
 
     def _settle(self, records: Sequence[Record], answers: Sequence[Answer], counts: dict[str, int]) -> bool:
         """Publish and commit the answered prefix; return False if a message must be tried again."""
@@ -198,7 +206,7 @@ class ServiceLoop:
             self._ports.consumer.commit({record.place: record.offset + 1 for record in records[:done]})
             self._ports.metrics.increment("fibsem_messages_processed_total", done, stage=self.handler.name)
             self._ports.metrics.set(
-                "fibsem_stage_last_progress_timestamp_seconds", self._ports.clock.time_s(), stage=self.handler.name
+                "fibsem_stage_last_progress_timestamp_seconds", self._ports.clock.unix_s(), stage=self.handler.name
             )
         if done < len(records):
             self._ports.consumer.rewind()

@@ -118,7 +118,7 @@ class Consumer(Protocol):
         """Partitions owned as of the last poll."""
 
     def lag(self) -> Mapping[TopicPartition, int]:
-        """Records not yet committed, per owned partition."""
+        """Return the records not yet committed, per owned partition."""
 
     def close(self) -> None:
         """Leave the group; the other members take over at their next poll."""

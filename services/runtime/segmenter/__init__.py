@@ -1,0 +1,1 @@
+"""The segmenter port and its adapters."""
