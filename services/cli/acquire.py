@@ -19,10 +19,10 @@ from services.contracts.values import VoxelSize
 from services.embedded.progress import duration
 from services.embedded.preview import preview
 from services.embedded.run import Outcome, run_to_the_end
-from services.embedded.settings import RunSettings, load, settle
+from services.embedded.settings import STATE, RunSettings, load, settle
 from services.evaluation import evaluate as score
 from services.evaluation import format_scores
-from services.ingest.requests import request_finish
+from services.ingest.requests import FinishAcquisition, drop
 from services.report import write_report
 from services.runtime.clock import SystemClock
 from services.runtime.signals import stop_event_on_signals
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command(epilog="Example: fibsem-nuclei demo --out out/demo")(demo)
     app.command(
-        epilog="Examples: fibsem-nuclei simulate sim --seed 7 --slices 120 --artefact curtaining=0.5 --artefact missed; "
+        epilog="Examples: fibsem-nuclei simulate sim --seed 7 --artefact curtaining=0.5 --artefact missed; "
         "fibsem-nuclei simulate live --period-s 2"
     )(simulate)
     app.command(
@@ -69,7 +69,7 @@ def simulate(
             spec,
             period_s=period_s,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-            wait=lambda seconds: clock.wait(seconds) and None,
+            wait=clock.wait,
         )
     OUT.print(f"slices in {directory / 'slices'}, truth in {directory / 'truth'}")
 
@@ -135,7 +135,7 @@ def finish(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, hel
     """Say that a watched acquisition has ended; `run --watch` then completes and exits."""
     if load(out) is None:
         raise typer.BadParameter(f"{out} holds no run")
-    request_finish(out)
+    drop(out / STATE / "requests", FinishAcquisition())
     OUT.print("noted: the run completes what is there and exits")
 
 
@@ -186,7 +186,7 @@ def _acquire(directory: Path, seed: int, nuclei: int, slices: int | None) -> Non
         spec_for(seed, 16.0, nuclei, slices, ()),
         period_s=None,
         progress=lambda _done, _total: None,
-        wait=lambda seconds: clock.wait(seconds) and None,
+        wait=clock.wait,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
 from services.cli.options import SHIPPED_MODELS, voxel_size
@@ -14,7 +15,10 @@ from services.evaluation import evaluate as score
 from services.evaluation import format_scores
 from services.inference.catalogue import catalogue
 from services.inference.prediction import predict_folder
-from services.trainer import train as train_recipe
+from services.simulator.phantom import Phantom, PhantomSpec
+from services.trainer.runs import Workplace
+from services.trainer.runs import train as train_recipe
+from services.trainer.training import Progress as TrainingProgress
 
 models_app = typer.Typer(help="Show published networks.", no_args_is_help=True)
 
@@ -48,8 +52,23 @@ def train(
     out: Annotated[Path, typer.Option(help="folder to publish the networks in")],
 ) -> None:
     """Train the networks of a recipe and publish them; a training that was stopped goes on."""
-    for model in train_recipe(recipe, out):
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(progress: TrainingProgress) -> None:
+            if progress.network not in tasks:
+                tasks[progress.network] = bars.add_task(progress.network, total=progress.steps)
+            task = tasks[progress.network]
+            said = f"{progress.network}: loss {progress.loss:.3f}, validation {progress.validation_score:.3f}"
+            bars.update(task, completed=progress.step, description=said)
+
+        published = train_recipe(recipe, Workplace(out, out / ".training", _grow, report))
+    for model in published:
         OUT.print(f"published {model}")
+
+
+def _grow(seed: int, voxel_nm: float, nuclei: int) -> Phantom:
+    return Phantom(PhantomSpec(seed=seed, voxel_nm=voxel_nm, n_nuclei=nuclei))
 
 
 def predict(

@@ -1,4 +1,4 @@
-"""Verbs for the person who looks after a run: status, ledger, declare-missing, resolve-conflict, reconcile, dead-letters."""
+"""Verbs for the person who looks after a run: how it stands, what was decided, what was refused."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from services.embedded.progress import read_status
 from services.embedded.run import rebuild_bus
 from services.embedded.settings import STATE, RunSettings, load
 from services.ingest.requests import DeclareMissing, ResolveConflict, drop
-from services.results.verification import verify as verify_results
+from services.results.manifest import verify as verify_results
 from services.runtime.bus.port import Outgoing
 from services.runtime.bus.replay import replay
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.signals import stop_event_on_signals
 from services.runtime.store.directory import DirectoryStore
 
-dead_letters_app = typer.Typer(help="Inputs that could not be worked on, with their bytes and reasons.", no_args_is_help=True)
+dead_letters_app = typer.Typer(
+    help="Inputs that could not be worked on, with their bytes and reasons.", no_args_is_help=True
+)
 
 Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a run")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -40,9 +42,9 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command(epilog="Example: fibsem-nuclei status roi1")(status)
     app.command(epilog="Example: fibsem-nuclei ledger roi1 --json")(ledger)
-    app.command("declare-missing", epilog="Example: fibsem-nuclei declare-missing roi1 412 413 --reason 'milling stopped'")(
-        declare_missing
-    )
+    app.command(
+        "declare-missing", epilog="Example: fibsem-nuclei declare-missing roi1 412 413 --reason 'milling stopped'"
+    )(declare_missing)
     app.command("resolve-conflict", epilog="Example: fibsem-nuclei resolve-conflict roi1 88 3f2a...")(resolve_conflict)
     app.command(epilog="Example: fibsem-nuclei reconcile roi1")(reconcile)
     app.command(epilog="Example: fibsem-nuclei verify roi1")(verify)
@@ -131,7 +133,9 @@ def dead_letters_list(out: Folder, as_json: AsJson = False) -> None:
 
 
 @dead_letters_app.command("export")
-def dead_letters_export(out: Folder, folder: Annotated[Path, typer.Argument(help="folder for bytes and reasons")]) -> None:
+def dead_letters_export(
+    out: Folder, folder: Annotated[Path, typer.Argument(help="folder for bytes and reasons")]
+) -> None:
     """Write the refused bytes and a JSON with the reason for each."""
     folder.mkdir(parents=True, exist_ok=True)
     store = DirectoryStore(out / STATE / "store", reference_files=True)

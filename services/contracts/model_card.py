@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from services.contracts.classes import LabelClass, class_name
 from services.contracts.values import Count, Identifier, Sha256, Text, Value
 
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
+ClassId = Annotated[int, Field(ge=0, le=255)]
 
 
-class TissueClass(IntEnum):
-    """What a pixel of a fused label plane is."""
-
-    EXTERIOR = 0
-    NUCLEOPLASM = 1
-    CHROMOSOME = 2
-    NUCLEOLUS = 3
-    SYNAPTONEMAL_COMPLEX = 4
-    NUCLEAR_MEMBRANE = 5
-
-
-BACKGROUND = (TissueClass.EXTERIOR, TissueClass.NUCLEOPLASM)
+BACKGROUND = (LabelClass.EXTERIOR, LabelClass.NUCLEOPLASM)
 
 
 class OutputClass(Value):
-    """One output channel of a network, and the project's class that it stands for."""
+    """One output channel of a network, and the id in label planes that it stands for."""
 
     name: Identifier
-    class_id: TissueClass
+    class_id: ClassId
 
 
 class TUNetArchitecture(Value):
@@ -172,7 +162,7 @@ class ModelCard(Value):
 class ClassSource(Value):
     """A class of the fused plane, and the network that decides it."""
 
-    class_id: TissueClass
+    class_id: ClassId
     network: Identifier
 
 
@@ -194,7 +184,7 @@ class FusionRules(Value):
     def _each_foreground_class_has_one_source(self) -> Self:
         ids = [source.class_id for source in self.foreground]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"a class has two sources: {[c.name for c in ids]}")
+            raise ValueError(f"a class has two sources: {[class_name(c) for c in ids]}")
         if set(ids) & set(BACKGROUND):
             raise ValueError("exterior and nucleoplasm are decided by the background network alone")
         return self
@@ -207,10 +197,10 @@ class FusionRules(Value):
 
 RECOMMENDED_FUSION = FusionRules(
     foreground=(
-        ClassSource(class_id=TissueClass.CHROMOSOME, network="chromatin"),
-        ClassSource(class_id=TissueClass.NUCLEOLUS, network="chromatin"),
-        ClassSource(class_id=TissueClass.NUCLEAR_MEMBRANE, network="membrane"),
-        ClassSource(class_id=TissueClass.SYNAPTONEMAL_COMPLEX, network="complex"),
+        ClassSource(class_id=LabelClass.CHROMOSOME, network="chromatin"),
+        ClassSource(class_id=LabelClass.NUCLEOLUS, network="chromatin"),
+        ClassSource(class_id=LabelClass.NUCLEAR_MEMBRANE, network="membrane"),
+        ClassSource(class_id=LabelClass.SYNAPTONEMAL_COMPLEX, network="complex"),
     ),
     background="membrane",
 )
@@ -237,7 +227,9 @@ class ModelSet(Value):
         classes = {card.name: {c.class_id for c in card.classes} for card in self.cards}
         wanted = [(s.network, s.class_id) for s in self.fusion.foreground]
         wanted += [(self.fusion.background, class_id) for class_id in BACKGROUND]
-        lacking = [f"{network}: {class_id.name}" for network, class_id in wanted if class_id not in classes[network]]
+        lacking = [
+            f"{network}: {class_name(class_id)}" for network, class_id in wanted if class_id not in classes[network]
+        ]
         if lacking:
             raise ValueError(f"a network does not know the class asked of it: {lacking}")
         return self

@@ -54,6 +54,7 @@ class Progress:
             return None
         crops_to_come = (self.expected - self.followed) * self.crops / self.followed
         return (self.crops - self.segmented + crops_to_come) / self.rate_per_s
+
     def line(self) -> str:
         """Return the progress in one line."""
         left = self.seconds_left

@@ -18,17 +18,17 @@ from services.components.handler import ComponentsHandler
 from services.contracts.codec import decode
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
+from services.embedded.intake import IngestTurns, ingest_settings
 from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
 from services.embedded.settings import STATE, RunSettings
 from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
-from services.extract.follow import FollowHandler
+from services.extract.follow import FollowHandler, FollowSettings
 from services.extract.settings import detection_profile, following_parameters
 from services.inference.handler import InferenceHandler
-from services.ingest.settings import IngestSettings
-from services.ingest.watcher import Ingest
+from services.ingest.watcher import Ingest, IngestPorts
 from services.postprocess.handler import PostprocessHandler
 from services.results.assembly import Results
 from services.results.handler import ResultsHandler
@@ -36,9 +36,10 @@ from services.runtime.bus.replay import replay
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.health import Heartbeat
-from services.runtime.http import MetricsServer
+from services.runtime.http import Watched, WatchServer
 from services.runtime.metrics.prometheus import PrometheusMetrics
 from services.runtime.segmenter.in_process import InProcessSegmenter
+from services.runtime.segmenter.port import Segmenter
 from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
 
@@ -90,6 +91,22 @@ class Outcome:
         (self.out / STATE / SCORES_FILE).write_text(json.dumps(scores, indent=2, sort_keys=True) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts of a run that default to this machine's.
+
+    Attributes
+    ----------
+    clock
+        Times the back-off and the display; decides nothing.
+    segmenter
+        The networks; by default those of the settings, in this process.
+    """
+
+    clock: Clock | None = None
+    segmenter: Segmenter | None = None
+
+
 class EmbeddedRun:
     """One acquisition's run. `turn` takes one turn of every service.
 
@@ -101,12 +118,22 @@ class EmbeddedRun:
         What to run.
     watch
         Whether more slices may come.
-    clock
-        Times the back-off and the display; decides nothing.
+    parts
+        What a test may put in place of the defaults.
+    from_start
+        Whether everything is published again, for a bus that was lost.
     """
 
-    def __init__(self, out: Path, settings: RunSettings, *, watch: bool, clock: Clock | None = None) -> None:
-        self._out, self._settings, self._clock = out, settings, clock or SystemClock()
+    def __init__(
+        self,
+        out: Path,
+        settings: RunSettings,
+        *,
+        watch: bool,
+        parts: Parts = Parts(),
+        from_start: bool = False,  # noqa: B008 - frozen
+    ) -> None:
+        self._out, self._settings, self._clock = out, settings, parts.clock or SystemClock()
         state = out / STATE
         state.mkdir(parents=True, exist_ok=True)
         self._resources = ExitStack()
@@ -116,33 +143,31 @@ class EmbeddedRun:
         self.store = DirectoryStore(state / "store", reference_files=True)
         self.bus = SqliteBus(state / "bus.sqlite", clock=self._clock)
         self._resources.callback(self.bus.close)
+        self._resources.callback(self.store.close)
         self.bus.create_topics(TOPICS)
-        self._segmenter = InProcessSegmenter(settings.models, settings.numeric_profile)
-        self._resources.callback(self._segmenter.close)
+        self._segmenter = self._resources.enter_context(
+            parts.segmenter or InProcessSegmenter(settings.models, settings.numeric_profile)
+        )
         self.times = StageTimes(state / REPORT_FILE, self._clock)
         self._began_s = self._clock.monotonic_s()
         self._segmented_before = 0
         self._results = Results(out, self.store)
         self._producer = self.bus.producer()
-        self.ingest = Ingest(
-            IngestSettings.of_run(settings, watch=watch, requests=state / "requests"),
-            producer=self._producer,
-            store=self.store,
-            clock=self._clock,
-            metrics=self.metrics,
-        )
+        ports = IngestPorts(self._producer, self.store, self._clock, self.metrics)
+        wanted = ingest_settings(settings, watch=watch, requests=state / "requests")
+        self.ingest = IngestTurns(Ingest(wanted, ports, from_start=from_start), self._clock)
         self._loops = self._services()
 
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
-        profile = detection_profile(settings.profile, settings.nucleus_area_um2, whole_field=settings.whole_field)
-        self._follow = FollowHandler(
-            self.store, following_parameters(profile, settings.voxel_size), models.digest, self.metrics
-        )
+        profile = detection_profile(settings.profile, settings.nucleus_area_um2)
+        params = following_parameters(settings.voxel_size)
+        follow = FollowSettings(params, models.digest, models.voxel_size_nm, settings.whole_field)
+        self._follow = FollowHandler(self.store, follow, self.metrics)
         self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects)
         self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock)
         handlers = (
-            DetectHandler(self.store, profile, self.metrics),
+            DetectHandler(self.store, profile, self.metrics, whole_field=settings.whole_field),
             self._follow,
             self._inference,
             self._postprocess,
@@ -173,30 +198,30 @@ class EmbeddedRun:
     @property
     def complete(self) -> bool:
         """Whether the acquisition has ended and every message has been answered."""
-        return self.ingest.finished and not any(loop.paused or loop.lag() for loop in self._loops)
+        return self.ingest.done and not any(loop.paused or loop.lag() for loop in self._loops)
 
     def progress(self) -> Progress:
         """Return how far the run is."""
         status = self.ingest.status()
         return Progress(
-            seen=status.seen,
-            expected=status.expected,
+            seen=status.ledger.files.seen,
+            expected=status.ledger.slices.expected if status.is_finishing else None,
             followed=self._follow.followed,
             crops=self._inference.answered + self._lag_of(self._inference.name),
             segmented=self._inference.answered,
             nuclei_open=self._follow.nuclei_open,
             nuclei_closed=self._follow.nuclei_closed,
             final_z=min((z for _, z in self._postprocess.open_nuclei()), default=self._follow.followed),
-            waiting_for=self._waiting_for(status.waiting_for),
+            waiting_for=self._waiting_for(),
             elapsed_s=self._clock.monotonic_s() - self._began_s,
         )
 
     def _lag_of(self, name: str) -> int:
         return sum(loop.lag() for loop in self._loops if loop.handler.name == name)
 
-    def _waiting_for(self, ingest: str) -> str:
+    def _waiting_for(self) -> str:
         paused = [loop.handler.name for loop in self._loops if loop.paused]
-        return f"a dependency of {', '.join(paused)}" if paused else ingest
+        return f"a dependency of {', '.join(paused)}" if paused else self.ingest.waiting_for()
 
     def finish(self) -> None:
         """Write every result; the run is complete.
@@ -239,6 +264,7 @@ class EmbeddedRun:
         """Release everything; what was committed is durable."""
         for loop in self._loops:
             loop.close()
+        self.ingest.close()
         self._resources.close()
 
 
@@ -278,7 +304,7 @@ def run_to_the_end(
         Whether whoever writes the slices still lives.
     """
     clock = SystemClock()
-    run = EmbeddedRun(out, settings, watch=watch, clock=clock)
+    run = EmbeddedRun(out, settings, watch=watch, parts=Parts(clock=clock))
     try:
         with _served(run, metrics_port):
             keep_at_s = 0.0
@@ -312,9 +338,8 @@ def rebuild_bus(
     """
     for name in ("bus.sqlite", "bus.sqlite-wal", "bus.sqlite-shm"):
         (out / STATE / name).unlink(missing_ok=True)
-    run = EmbeddedRun(out, settings, watch=True)
+    run = EmbeddedRun(out, settings, watch=True, from_start=True)
     try:
-        run.ingest.repeat()
         while not stop.is_set() and (run.turn() or run.busy):
             show(run.progress())
         if run.complete:
@@ -326,7 +351,7 @@ def rebuild_bus(
 
 
 def _check_alive(run: EmbeddedRun, alive: Callable[[], bool]) -> None:
-    if not alive() and not run.ingest.finish_seen:
+    if not alive() and not run.ingest.finishing:
         raise UnfinishedError("the microscope stopped before it finished the acquisition")
 
 
@@ -335,5 +360,6 @@ def _served(run: EmbeddedRun, port: int | None) -> Iterator[None]:
     if port is None:
         yield
         return
-    with MetricsServer(run.metrics, run.heartbeat, port=port):
+    watched = Watched(metrics=run.metrics.render, alive=run.heartbeat.alive, ready=lambda: True)
+    with WatchServer(watched, port=port):
         yield

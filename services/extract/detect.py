@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from services.contracts.keys import digest, outlines_key
 from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceIngested
 from services.contracts.values import AbsenceReason, ArtefactRef
 from services.extract.detection import detect
-from services.extract.outlines import outlines_from_bytes, outlines_to_bytes
+from services.extract.outlines import Outline, make_outline, outlines_from_bytes, outlines_to_bytes
 from services.extract.profiles import DetectionProfile
 from services.extract.reading import SliceReader
 from services.runtime.errors import PermanentError
@@ -32,16 +34,21 @@ class DetectHandler:
         Settings of the detection.
     metrics
         Counts slices and nuclei.
+    whole_field
+        Take the field itself for the only outline, where there are no nuclei to find.
     """
 
     name = "extract-detect"
     topics = ("slices",)
     batch_size = 4
 
-    def __init__(self, store: ArtefactStore, profile: DetectionProfile, metrics: Metrics) -> None:
+    def __init__(
+        self, store: ArtefactStore, profile: DetectionProfile, metrics: Metrics, *, whole_field: bool = False
+    ) -> None:
         self._store = store
         self._profile = profile
         self._metrics = metrics
+        self._whole_field = whole_field
         self._reader = SliceReader(store, keep=1)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
@@ -86,6 +93,7 @@ class DetectHandler:
                 "grey": message.grey.model_dump(),
                 "voxel": message.voxel_size.model_dump(),
                 "profile": dataclasses.asdict(self._profile),
+                "whole_field": self._whole_field,
                 "version": STAGE_VERSION,
             }
         )
@@ -94,5 +102,13 @@ class DetectHandler:
         if known is not None:
             return known, len(outlines_from_bytes(self._store.get(known)))
         voxel = message.voxel_size
-        found = detect(self._reader.read(message), self._profile, (voxel.y_nm, voxel.x_nm))
+        grey = self._reader.read(message)
+        found = (_field(grey.shape),) if self._whole_field else detect(grey, self._profile, (voxel.y_nm, voxel.x_nm))
         return self._store.put(key, outlines_to_bytes(found)), len(found)
+
+
+def _field(shape: tuple[int, ...]) -> Outline:
+    """Return the outline of the whole field."""
+    last_y, last_x = shape[0] - 1, shape[1] - 1
+    corners = np.array([[0, 0], [0, last_x], [last_y, last_x], [last_y, 0]], np.int32)
+    return make_outline(corners, (shape[0], shape[1]))

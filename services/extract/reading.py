@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from services.contracts.messages import SliceIngested
 from services.imaging.grey import to_uint8
-from services.imaging.tiff import TiffError, read_page
+from services.imaging.tiff import read_page
+from services.imaging.tiff_faults import TiffError
 from services.runtime.errors import PermanentError
 from services.runtime.store.port import ArtefactStore
 
@@ -46,7 +47,7 @@ class SliceReader:
             page = read_page(io.BytesIO(self._store.get(message.raw)), message.page, message.channel)
         except TiffError as error:
             raise PermanentError("slice_changed", f"{message.file_name}: {error}") from error
-        grey = to_uint8(page, message.grey)
+        grey = to_uint8(page, message.grey.low, message.grey.high)
         self._slices[message.identity] = grey
         while len(self._slices) > self._keep:
             self._slices.popitem(last=False)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from services.contracts.model_card import ModelSet, TissueClass
+from services.contracts.classes import LabelClass
+from services.contracts.model_card import ModelSet
 
 
 class Fusion:
@@ -33,8 +34,8 @@ class Fusion:
         rules = model_set.fusion
         self._foreground = [(s.network, channels[s.network, s.class_id], int(s.class_id)) for s in rules.foreground]
         self._background = rules.background
-        self._exterior = channels[rules.background, TissueClass.EXTERIOR]
-        self._nucleoplasm = channels[rules.background, TissueClass.NUCLEOPLASM]
+        self._exterior = channels[rules.background, LabelClass.EXTERIOR]
+        self._nucleoplasm = channels[rules.background, LabelClass.NUCLEOPLASM]
 
     def __call__(self, logits: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Fuse logits of one crop.
@@ -47,7 +48,7 @@ class Fusion:
         Returns
         -------
         classes : torch.Tensor
-            uint8, (y, x), values of `TissueClass`.
+            uint8, (y, x), values of `LabelClass`.
         confidence : torch.Tensor
             uint8, (y, x): 255 times the probability of that class in its network, rounded half to even.
         """

@@ -71,7 +71,7 @@ class Segmented:
     Attributes
     ----------
     classes_yx
-        uint8, (y, x), values of `TissueClass`.
+        uint8, (y, x), values of `LabelClass`.
     confidence_yx
         uint8, (y, x): 255 times the probability that the deciding network gives to that class, rounded.
     """

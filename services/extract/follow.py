@@ -1,0 +1,397 @@
+"""Following as a service: outlines put in z order, nuclei opened and closed, crops cut out.
+
+One follower per acquisition, since it must see the slices in order; everything before and behind scales out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from services.contracts.keys import crop_key, digest
+from services.contracts.messages import (
+    AcquisitionFinished,
+    AcquisitionOpened,
+    CropAbsent,
+    CropExtracted,
+    DecisionRecorded,
+    Message,
+    NucleusClosed,
+    NucleusOpened,
+    OutlinesDetected,
+    SliceAbsent,
+    SliceIngested,
+)
+from services.contracts.values import AbsenceReason, AbsentPlane, PixelWindow, PlaneKind, Side
+from services.extract.cutting import Cutter
+from services.extract.events import Absent, AbsentCrop, Closed, Crop, Event, Opened
+from services.extract.following import advance, earliest_needed_z, finish
+from services.extract.outlines import Outline, outlines_from_bytes
+from services.extract.reading import SliceReader
+from services.extract.tracks import FollowerState, FollowingParams, OutlineRef, state_from_bytes, state_to_bytes
+from services.imaging.planes import encode_crop
+from services.runtime.errors import PermanentError
+from services.runtime.handler import Answer, Publication, Received
+from services.runtime.metrics.port import Metrics
+from services.runtime.steps import Entry, Step, StepLog
+from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
+
+# Raised by hand when the same outlines give other crops.
+STAGE_VERSION = 1
+NAME = "extract-follow"
+OUTLINES_KEPT = 128
+
+_SIDES = {
+    "z_min": Side.Z_FIRST,
+    "z_max": Side.Z_LAST,
+    "y_min": Side.Y_FIRST,
+    "y_max": Side.Y_LAST,
+    "x_min": Side.X_FIRST,
+    "x_max": Side.X_LAST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FollowSettings:
+    """What following needs to know besides the outlines.
+
+    Attributes
+    ----------
+    params
+        How outlines are joined.
+    model_set
+        Digest of the networks that segment the nuclei opened from now on (design decision 14).
+    plane_voxel_nm
+        Pixel edge of those networks: crops begin on its grid where the voxel size allows.
+    whole_field
+        Whether the field is one region, not nuclei.
+    """
+
+    params: FollowingParams
+    model_set: str
+    plane_voxel_nm: float
+    whole_field: bool = False
+
+
+@dataclass(slots=True)
+class _Planes:
+    """What was said about the planes of an open nucleus: how many of each kind, and which could not be read."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    unreadable: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Acquisition:
+    """What is known of one acquisition; rebuilt from its steps after a restart."""
+
+    log: StepLog
+    state: FollowerState | None = None
+    opened: AcquisitionOpened | None = None
+    finished: AcquisitionFinished | None = None
+    waiting: dict[int, OutlinesDetected | SliceAbsent] = field(default_factory=dict)
+    recent: dict[int, OutlinesDetected] = field(default_factory=dict)
+    planes: dict[str, _Planes] = field(default_factory=dict)
+    ended: bool = False
+
+
+class FollowHandler:
+    """Follows the nuclei of every acquisition it is given.
+
+    Parameters
+    ----------
+    store
+        Outlines and slices in, crops out.
+    settings
+        How to follow.
+    metrics
+        Counts nuclei.
+    """
+
+    name = NAME
+    topics = ("outlines", "acquisitions")
+    batch_size = 16
+
+    def __init__(self, store: ArtefactStore, settings: FollowSettings, metrics: Metrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._reader = SliceReader(store, keep=2)
+        self._cutter = Cutter(settings.params.window_px, settings.plane_voxel_nm, whole_field=settings.whole_field)
+        self._acquisitions: dict[str, _Acquisition] = {}
+        self._outlines: OrderedDict[str, tuple[Outline, ...]] = OrderedDict()
+        self.nuclei_closed = 0
+
+    @property
+    def followed(self) -> int:
+        """Slices followed so far, over all acquisitions in hand."""
+        states = (acquisition.state for acquisition in self._acquisitions.values())
+        return sum(state.next_z - state.first_z for state in states if state is not None and state.next_z >= 0)
+
+    @property
+    def nuclei_open(self) -> int:
+        """Nuclei that may still grow."""
+        states = (acquisition.state for acquisition in self._acquisitions.values())
+        return sum(bool(track.nucleus_id) for state in states if state is not None for track in state.tracks)
+
+    def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
+        """Apply messages to their acquisitions; one step record per acquisition and call."""
+        entries: dict[str, list[Entry]] = {}
+        try:
+            answers = [self._answer(item, entries) for item in received]
+            for key, applied in entries.items():
+                acquisition = self._acquisitions[key]
+                acquisition.log.append(Step(tuple(applied), _state_text(acquisition)))
+        except Exception:
+            # What was applied but not recorded never happened: the next turn starts from the records.
+            self._acquisitions.clear()
+            raise
+        return answers
+
+    def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
+        """Return the slice as absent: its outlines cannot be read."""
+        message = received.message
+        if not isinstance(message, OutlinesDetected):
+            return ()
+        place = message.slice
+        absent = SliceAbsent(
+            acquisition_id=place.acquisition_id,
+            z=place.z,
+            reason=AbsenceReason.DEAD_LETTERED,
+            detail=str(fault)[:4000],
+        )
+        return (Publication("outlines", absent),)
+
+    def _answer(self, item: Received, entries: dict[str, list[Entry]]) -> Answer:
+        message = item.message
+        key = _acquisition_of(message)
+        acquisition = self._acquisition(key)
+        if _is_known(acquisition, message):
+            return Answer(acquisition.log.publications_of(item) or ())
+        _take(acquisition, message)
+        if isinstance(message, OutlinesDetected):
+            # Read at once: damaged outlines are a fault of this message, not of the one that makes it its turn.
+            outlines_from_bytes(self._store.get(message.outlines))
+        publications = self._advance(acquisition)
+        entries.setdefault(key, []).append(Entry(item, publications))
+        return Answer(publications)
+
+    def _acquisition(self, key: str) -> _Acquisition:
+        acquisition = self._acquisitions.get(key)
+        if acquisition is None:
+            acquisition = self._acquisitions[key] = _Acquisition(StepLog(self._store, NAME, key))
+            text = ""
+            for step in acquisition.log:
+                for entry in step.entries:
+                    _take(acquisition, entry.received.message)
+                text = step.state
+            if text:
+                self._restore(acquisition, text)
+        return acquisition
+
+    def _restore(self, acquisition: _Acquisition, text: str) -> None:
+        content = json.loads(text)
+        acquisition.planes = {name: _Planes(**planes) for name, planes in content["planes"].items()}
+        acquisition.ended = content["ended"]
+        if content["follower"] is None:
+            return
+        state = acquisition.state = state_from_bytes(content["follower"].encode())
+        for z in sorted(acquisition.waiting):
+            if z < state.next_z:
+                self._remember(acquisition, acquisition.waiting.pop(z))
+        self._forget(acquisition)
+
+    def _advance(self, acquisition: _Acquisition) -> tuple[Publication, ...]:
+        """Take every slice that is next in z."""
+        opened, finished = acquisition.opened, acquisition.finished
+        if opened is None or acquisition.ended:
+            return ()
+        publications: list[Publication] = []
+        state = acquisition.state or FollowerState()
+        next_z = opened.z_first if acquisition.state is None else state.next_z
+        while (message := acquisition.waiting.pop(next_z, None)) is not None:
+            self._remember(acquisition, message)
+            state, events = advance(state, next_z, self._seen(message), self._settings.params)
+            acquisition.state, next_z = state, state.next_z
+            publications += [self._publication(acquisition, event) for event in events]
+            self._forget(acquisition)
+        if finished and next_z > finished.z_last:
+            acquisition.state, events = finish(state, self._settings.params)
+            publications += [self._publication(acquisition, event) for event in events]
+            acquisition.ended = True
+        return tuple(publications)
+
+    def _seen(self, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
+        if isinstance(message, SliceAbsent):
+            return Absent(message.reason.value)
+        return outlines_from_bytes(self._store.get(message.outlines))
+
+    def _remember(self, acquisition: _Acquisition, message: OutlinesDetected | SliceAbsent) -> None:
+        if isinstance(message, OutlinesDetected):
+            acquisition.recent[message.slice.z] = message
+
+    def _forget(self, acquisition: _Acquisition) -> None:
+        """Keep what an event may still name, no more: memory does not grow with the slices."""
+        assert acquisition.state is not None
+        oldest_z = earliest_needed_z(acquisition.state, self._settings.params)
+        for z in [z for z in acquisition.recent if z < oldest_z]:
+            del acquisition.recent[z]
+
+    def _publication(self, acquisition: _Acquisition, event: Event) -> Publication:
+        match event:
+            case Opened():
+                return Publication("nuclei", self._opened(acquisition, event))
+            case Closed():
+                self.nuclei_closed += 1
+                self._metrics.increment("fibsem_nuclei_closed_total", 1, acquisition=_id(acquisition))
+                return Publication("nuclei", self._closed(acquisition, event))
+            case AbsentCrop():
+                return Publication("crops", _absent(_id(acquisition), event, AbsenceReason(event.reason), "no slice"))
+            case Crop():
+                return Publication("crops", self._crop(acquisition, event))
+
+    def _opened(self, acquisition: _Acquisition, event: Opened) -> NucleusOpened:
+        opened = acquisition.opened
+        assert opened is not None
+        self._metrics.increment("fibsem_nuclei_opened_total", 1, acquisition=opened.acquisition_id)
+        return NucleusOpened(
+            acquisition_id=opened.acquisition_id,
+            nucleus_id=event.nucleus_id,
+            z_first=event.z_first,
+            canvas=self._cutter.canvas(event, opened),
+            voxel_size=opened.voxel_size,
+            grey=opened.grey,
+            model_set=self._settings.model_set,
+            continues=event.continues or None,
+        )
+
+    def _closed(self, acquisition: _Acquisition, event: Closed) -> NucleusClosed:
+        planes = acquisition.planes.pop(event.nucleus_id, _Planes())
+        absent = {z: AbsenceReason(reason) for z, reason in event.absent}
+        absent |= dict.fromkeys(planes.unreadable, AbsenceReason.DEAD_LETTERED)
+        return NucleusClosed(
+            acquisition_id=_id(acquisition),
+            nucleus_id=event.nucleus_id,
+            z_first=event.z_first,
+            z_last=event.z_last,
+            absent=tuple(AbsentPlane(z=z, reason=reason) for z, reason in sorted(absent.items())),
+            clipped=tuple(side for name, side in _SIDES.items() if name in event.clipped),
+            detected_planes=planes.counts.get("detected", 0),
+            bridged_planes=planes.counts.get("bridged", 0),
+            cap_planes=planes.counts.get("cap", 0),
+        )
+
+    def _crop(self, acquisition: _Acquisition, event: Crop) -> CropExtracted | CropAbsent:
+        found = acquisition.recent[event.z]
+        place = found.slice
+        planes = acquisition.planes.setdefault(event.nucleus_id, _Planes())
+        try:
+            grey = self._reader.read(place)
+        except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
+            # The file was readable when it was ingested; somebody took or changed it since.
+            planes.unreadable.append(event.z)
+            return _absent(_id(acquisition), event, AbsenceReason.DEAD_LETTERED, str(error)[:4000])
+        planes.counts[event.kind] = planes.counts.get(event.kind, 0) + 1
+        window, pixels, mask = self._cutter.cut(grey, event, lambda ref: self._outline(acquisition, ref), place)
+        return CropExtracted(
+            acquisition_id=place.acquisition_id,
+            nucleus_id=event.nucleus_id,
+            z=event.z,
+            kind=PlaneKind(event.kind.upper()),
+            window=window,
+            crop=self._store.put(self._key(acquisition, event, window), encode_crop(pixels, mask)),
+            voxel_size=place.voxel_size,
+            grey=place.grey,
+            transform=place.transform,
+            model_set=self._settings.model_set,
+        )
+
+    def _outline(self, acquisition: _Acquisition, ref: OutlineRef) -> Outline:
+        return self._outlines_of(acquisition.recent[ref.z])[ref.index]
+
+    def _outlines_of(self, message: OutlinesDetected) -> tuple[Outline, ...]:
+        known = self._outlines.get(message.outlines.key)
+        if known is None:
+            known = self._outlines[message.outlines.key] = outlines_from_bytes(self._store.get(message.outlines))
+            while len(self._outlines) > OUTLINES_KEPT:
+                self._outlines.popitem(last=False)
+        return known
+
+    def _key(self, acquisition: _Acquisition, event: Crop, window: PixelWindow) -> str:
+        place = acquisition.recent[event.z].slice
+        source = dataclasses.asdict(event.source)
+        refs = {event.z, event.source.before.z, event.source.after.z, *(ref.z for ref in event.neighbours)}
+        recipe = digest(
+            {
+                "raw": place.raw.sha256,
+                "page": place.page,
+                "grey": place.grey.model_dump(),
+                "outlines": {str(z): acquisition.recent[z].outlines.sha256 for z in sorted(refs)},
+                "source": source,
+                "window": window.model_dump(),
+                "version": STAGE_VERSION,
+            }
+        )
+        return crop_key(place.acquisition_id, event.nucleus_id, event.z, recipe)
+
+
+def _acquisition_of(message: Message) -> str:
+    return (
+        message.slice.acquisition_id
+        if isinstance(message, OutlinesDetected)
+        else str(getattr(message, "acquisition_id", ""))
+    )
+
+
+def _take(acquisition: _Acquisition, message: Message) -> None:
+    match message:
+        case OutlinesDetected():
+            acquisition.waiting[message.slice.z] = message
+        case SliceAbsent():
+            acquisition.waiting[message.z] = message
+        case AcquisitionOpened():
+            acquisition.opened = message
+        case AcquisitionFinished():
+            acquisition.finished = message
+        case DecisionRecorded():
+            pass  # its consequences travel as absent slices
+        case _:
+            raise PermanentError("unexpected_message", f"{type(message).__name__} is not for {NAME}")
+
+
+def _is_known(acquisition: _Acquisition, message: Message) -> bool:
+    match message:
+        case OutlinesDetected() | SliceAbsent():
+            z = message.slice.z if isinstance(message, OutlinesDetected) else message.z
+            return z in acquisition.waiting or (acquisition.state is not None and z < acquisition.state.next_z)
+        case AcquisitionOpened():
+            return acquisition.opened is not None
+        case AcquisitionFinished():
+            return acquisition.finished is not None
+        case _:
+            return False
+
+
+def _state_text(acquisition: _Acquisition) -> str:
+    follower = None if acquisition.state is None else state_to_bytes(acquisition.state).decode()
+    planes = {name: dataclasses.asdict(planes) for name, planes in acquisition.planes.items()}
+    content = {"follower": follower, "planes": planes, "ended": acquisition.ended}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def _id(acquisition: _Acquisition) -> str:
+    assert acquisition.opened is not None
+    return acquisition.opened.acquisition_id
+
+
+def _absent(acquisition_id: str, event: Crop | AbsentCrop, reason: AbsenceReason, detail: str) -> CropAbsent:
+    return CropAbsent(
+        acquisition_id=acquisition_id,
+        nucleus_id=event.nucleus_id,
+        z=event.z,
+        reason=reason,
+        detail=detail or "no slice",
+    )

@@ -1,0 +1,140 @@
+"""Which pixels of a crop belong to its nucleus."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from services.extract.contours import overlap_areas, signed_distance
+from services.extract.events import OutlineSource
+from services.extract.outlines import Outline, make_outline
+from services.extract.polygons import Points
+from services.extract.tracks import OutlineRef
+
+OUTSIDE, MARGIN, INSIDE = 0, 1, 2
+_RAYS = 96
+_SAME_NUCLEUS = 0.5  # two outlines of a slice that share more than this part of the smaller are one nucleus found twice
+
+Mask = npt.NDArray[np.uint8]
+SignedDistance = npt.NDArray[np.float32]
+
+
+def resolve_outline(
+    source: OutlineSource, load: Callable[[OutlineRef], Outline], field_shape: tuple[int, int]
+) -> Outline:
+    """Give the outline that a crop follows.
+
+    Parameters
+    ----------
+    source
+        From the crop's event.
+    load
+        Gives an outline by its reference.
+    field_shape
+        Rows and columns of the slice.
+    """
+    before = load(source.before)
+    if source.after == source.before or source.fraction == 0:
+        return before
+    return interpolate_outlines(before, load(source.after), source.fraction, field_shape)
+
+
+def interpolate_outlines(before: Outline, after: Outline, fraction: float, field_shape: tuple[int, int]) -> Outline:
+    """Outline between two others: its centroid and its radius in every direction lie between theirs.
+
+    Parameters
+    ----------
+    before, after
+        Outlines of one nucleus in two slices.
+    fraction
+        0 gives the shape of ``before``, 1 that of ``after``.
+    field_shape
+        Rows and columns of the slice.
+    """
+    centre = (1 - fraction) * np.asarray(before.centroid_yx_px) + fraction * np.asarray(after.centroid_yx_px)
+    radius = (1 - fraction) * _radii(before) + fraction * _radii(after)
+    angle = np.arange(_RAYS) * (2 * np.pi / _RAYS)
+    points = centre + radius[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    inside = np.clip(np.rint(points), 0, np.subtract(field_shape, 1))
+    return make_outline(inside.astype(np.int32), field_shape)
+
+
+def _radii(outline: Outline) -> Points:
+    """Distance of the outline from its centroid in ``_RAYS`` directions, the outermost crossing of each."""
+    start = outline.polygon_yx_px - np.asarray(outline.centroid_yx_px)
+    edge = np.roll(start, -1, axis=0) - start
+    angle = np.arange(_RAYS)[:, None] * (2 * np.pi / _RAYS)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    across, along = cosine * edge[:, 0] - sine * edge[:, 1], cosine * start[:, 0] - sine * start[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = -along / across
+    hit = (across != 0) & (part >= 0) & (part <= 1)
+    distance = sine * (start[:, 0] + part * edge[:, 0]) + cosine * (start[:, 1] + part * edge[:, 1])
+    return np.asarray(np.where(hit & (distance > 0), distance, 0.0).max(axis=1))
+
+
+def mask_plane(
+    outline: Outline,
+    neighbours: Sequence[Outline],
+    window: tuple[tuple[int, int], tuple[int, int]],
+    widen: float = 1.1,
+    inside_scale: float = 1.0,
+) -> Mask:
+    """Say of every pixel of a crop whether it belongs to the nucleus.
+
+    Parameters
+    ----------
+    outline
+        The nucleus in this slice, or, in a cap, its first or last detection.
+    neighbours
+        Other outlines of the slice.
+    window
+        Origin and shape of the crop, (y, x).
+    widen
+        How much larger than the outline, in radii, the area is that counts as the nucleus's surroundings.
+    inside_scale
+        Size of the nucleus's own section relative to the outline; below 1 in a cap.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (y, x): 0 outside the widened outline or nearer to a neighbour, 1 inside the widened outline, 2 inside
+        the outline itself. A pixel between two nuclei goes to the one whose outline is nearer, and every pixel goes to
+        one nucleus at most.
+
+    Examples
+    --------
+    >>> square = make_outline(np.array([[1, 1], [1, 7], [7, 7], [7, 1]], np.int32), (9, 12))
+    >>> mask_plane(square, [], ((0, 0), (9, 12)), widen=1.5)[4].tolist()
+    [1, 2, 2, 2, 2, 2, 2, 2, 1, 0, 0, 0]
+    """
+    origin, shape = window
+    radius = math.sqrt(outline.area_px / math.pi)
+    distance = signed_distance(outline.polygon_yx_px, origin, shape)
+    reach, shrunk = (widen - 1) * radius, (1 - inside_scale) * radius
+    own = distance + np.float32(shrunk)
+    mask = np.zeros(shape, np.uint8)
+    mask[distance <= reach] = MARGIN
+    mask[own <= 0 if inside_scale < 1 else distance < 0] = INSIDE
+    if inside_scale <= 0:
+        mask[mask == INSIDE] = MARGIN
+    for neighbour in neighbours:
+        if _gap(outline, neighbour) <= 2 * reach + shrunk and not (inside_scale == 1 and _is_same(outline, neighbour)):
+            theirs = signed_distance(neighbour.polygon_yx_px, origin, shape)
+            first = (outline.centroid_yx_px, outline.area_px) < (neighbour.centroid_yx_px, neighbour.area_px)
+            mask[theirs < own if first else theirs <= own] = OUTSIDE
+    return mask
+
+
+def _gap(first: Outline, second: Outline) -> float:
+    """Distance between two bounding boxes, pixels; 0 where they overlap."""
+    a, b = first.bbox_yx_px, second.bbox_yx_px
+    return math.hypot(max(0, a[0] - b[2], b[0] - a[2]), max(0, a[1] - b[3], b[1] - a[3]))
+
+
+def _is_same(first: Outline, second: Outline) -> bool:
+    if _gap(first, second) > 0:
+        return False
+    shared, one, other = overlap_areas(first.polygon_yx_px, second.polygon_yx_px)
+    return shared > _SAME_NUCLEUS * min(one, other)

@@ -1,0 +1,25 @@
+"""Settings of detection and following, as a run gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from services.contracts.values import VoxelSize
+from services.extract.profiles import PROFILES, DetectionProfile
+from services.extract.tracks import FollowingParams
+
+AreaLimits = tuple[float, float]
+
+
+def detection_profile(name: str, area_um2: AreaLimits | None = None) -> DetectionProfile:
+    """Return a profile by name, with other limits of the section of a nucleus if the user gave them."""
+    profile = PROFILES[name]
+    if area_um2 is None:
+        return profile
+    smallest, largest = area_um2
+    return dataclasses.replace(profile, min_area_um2=smallest, max_area_um2=largest)
+
+
+def following_parameters(voxel: VoxelSize) -> FollowingParams:
+    """Return how outlines are joined at a voxel size."""
+    return FollowingParams(voxel_zyx_nm=voxel.zyx_nm)

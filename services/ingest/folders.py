@@ -1,0 +1,102 @@
+"""The folders that a microscope writes into: listing, sizes and times, opening; nothing is ever written there.
+
+Symbolic links to files inside the watched folders are followed. Links that lead elsewhere are left alone unless a
+setting says otherwise: whoever can write into the folder could otherwise have any file of this machine copied
+into the store. What is not a regular file (folders, pipes, devices) is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from services.ingest.sightings import FileKey
+from services.runtime.errors import TransientError
+
+
+class FileStamp(NamedTuple):
+    """Size and time of last change of a file."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+class SliceFolders(Protocol):
+    """Where slices appear."""
+
+    def names(self) -> Iterator[FileKey]:
+        """Yield every regular file, folder by folder, in no order.
+
+        Raises
+        ------
+        TransientError
+            If a folder cannot be listed now (a share that went away).
+        """
+
+    def stamp(self, key: FileKey) -> FileStamp:
+        """Return size and time of a file; raises OSError as the system does."""
+
+    def leads_outside(self, key: FileKey) -> bool:
+        """Say whether a file is a link out of the folders that must not be followed."""
+
+    def open(self, key: FileKey) -> BinaryIO:
+        """Open a file for reading; raises OSError as the system does."""
+
+    def path(self, key: FileKey) -> Path:
+        """Return where a file lies, for the store."""
+
+
+class LocalFolders:
+    """Folders of this machine, or mounted on it.
+
+    Parameters
+    ----------
+    folders
+        In the order in which the acquisition used them; a new one is added at the end.
+    follow_links_outside
+        Whether links may lead out of them.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, follow_links_outside: bool = False) -> None:
+        self._folders = tuple(folders)
+        self._follow_links_outside = follow_links_outside
+
+    def names(self) -> Iterator[FileKey]:
+        """Yield every regular file; links count as what they lead to.
+
+        Raises
+        ------
+        TransientError
+            If a folder cannot be listed now.
+        """
+        for number, folder in enumerate(self._folders):
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_file():
+                            yield FileKey(number, entry.name)
+            except OSError as error:
+                raise TransientError("disk", f"the folder of slices cannot be listed: {error}") from error
+
+    def stamp(self, key: FileKey) -> FileStamp:
+        """Return size and time of a file."""
+        found = self.path(key).stat()
+        return FileStamp(found.st_size, found.st_mtime_ns)
+
+    def leads_outside(self, key: FileKey) -> bool:
+        """Say whether a file is a link out of the folders that must not be followed."""
+        path = self.path(key)
+        if self._follow_links_outside or not path.is_symlink():
+            return False
+        target = path.resolve()
+        return not any(target.is_relative_to(folder.resolve()) for folder in self._folders)
+
+    def open(self, key: FileKey) -> BinaryIO:
+        """Open a file for reading."""
+        return self.path(key).open("rb")
+
+    def path(self, key: FileKey) -> Path:
+        """Return where a file lies."""
+        return self._folders[key.folder] / key.name

@@ -1,0 +1,120 @@
+"""Puts the bytes of files into the store: those of slices by reference or copied, those of refused files copied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from services.contracts.keys import raw_key, sha256
+from services.contracts.values import ArtefactRef
+from services.ingest.events import FileRead, FileRefused, FileVersion
+from services.ingest.folders import SliceFolders
+from services.ingest.intake import SERVICE
+from services.ingest.names import shown
+from services.ingest.reading import Unusable, Whole
+from services.ingest.sightings import Listed
+from services.runtime.store.port import ArtefactCorruptError, ArtefactStore
+
+
+class Keeper:
+    """Keeps files.
+
+    Parameters
+    ----------
+    folders
+        Where they are.
+    store
+        Where they go.
+    acquisition_id
+        Whose they are.
+    in_memory_bytes
+        Files up to this size are read at once.
+    """
+
+    def __init__(self, folders: SliceFolders, store: ArtefactStore, acquisition_id: str, in_memory_bytes: int) -> None:
+        self._folders = folders
+        self._store = store
+        self._acquisition_id = acquisition_id
+        self._in_memory_bytes = in_memory_bytes
+
+    def whole(self, listed: Listed, found: Whole) -> FileRead | None:
+        """Keep a slice as it is; None if the file changed meanwhile.
+
+        Raises
+        ------
+        TransientError
+            If the store cannot be written now.
+        """
+        key = raw_key(self._acquisition_id, found.z_zero, found.sha256)
+        try:
+            raw = self._store.put_file(key, self._folders.path(listed.key), found.sha256)
+        except ArtefactCorruptError:
+            return None
+        return FileRead(
+            file=version_of(listed),
+            raw=raw,
+            z_zero=found.z_zero,
+            first_page=found.first_page,
+            pages=found.pages,
+            channel=found.channel,
+        )
+
+    def refused(self, listed: Listed, found: Unusable) -> FileRefused | None:
+        """Keep a copy of a file that cannot be used; None if it changed or went away meanwhile.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read, for another reason than its permissions.
+        TransientError
+            If the store cannot be written now.
+        """
+        try:
+            original = self._copy(listed)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if found.fault.reason != "unreadable":
+                raise
+            original = self._describe(listed, error)
+        if original is None:
+            return None
+        return FileRefused(
+            file=version_of(listed), original=original, z=listed.z, fault=found.fault, attempts=found.attempts
+        )
+
+    def _copy(self, listed: Listed) -> ArtefactRef | None:
+        with self._folders.open(listed.key) as file:
+            if listed.size_bytes > self._in_memory_bytes:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                try:
+                    return self._store.put_file(_letter_key(digest), self._folders.path(listed.key), digest)
+                except ArtefactCorruptError:
+                    return None
+            payload = file.read(listed.size_bytes + 1)
+        if len(payload) != listed.size_bytes:
+            return None
+        return self._store.put(_letter_key(sha256(payload)), payload)
+
+    def _describe(self, listed: Listed, error: OSError) -> ArtefactRef:
+        """Keep what is known of a file whose bytes cannot be had."""
+        known = {
+            "file": shown(listed.key.name),
+            "folder": listed.key.folder,
+            "size_bytes": listed.size_bytes,
+            "mtime_ns": listed.mtime_ns,
+            "error": error.strerror or type(error).__name__,
+        }
+        payload = json.dumps(known, sort_keys=True).encode()
+        return self._store.put(_letter_key(sha256(payload)), payload)
+
+
+def version_of(listed: Listed) -> FileVersion:
+    """Return the version of a file that was listed, by a name that can be written anywhere."""
+    return FileVersion(
+        folder=listed.key.folder, name=shown(listed.key.name), size_bytes=listed.size_bytes, mtime_ns=listed.mtime_ns
+    )
+
+
+def _letter_key(digest: str) -> str:
+    return f"dead-letters/{SERVICE}/{digest[:16]}"

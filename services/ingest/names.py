@@ -1,0 +1,123 @@
+"""What a file's name says: that it is a slice and of which z, that it is one without a z, or that it is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+FINISH_MARKER = "ACQUISITION_FINISHED"
+# The last run of digits before the extension.
+DEFAULT_PATTERN = r"(?P<z>\d+)\D*\.[^.\d]*$"
+_UNFINISHED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", "~")
+
+
+class PatternError(ValueError):
+    """The pattern for file names is no regular expression with a group named z."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The file is not a slice, and nobody meant it to be; `reason` is one of a few words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The file may be a slice; `z` is that of its first page, None if the name does not say."""
+
+    z: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NameRules:
+    """How names are read.
+
+    Attributes
+    ----------
+    pattern
+        Regular expression, searched in the whole name; its group `z` is the z of the first page.
+    include
+        Shell patterns; a name that matches none of them is ignored.
+    extensions
+        Endings of slices, in lower case with the dot.
+    """
+
+    pattern: re.Pattern[str]
+    include: Sequence[str] = ("*",)
+    extensions: Sequence[str] = (".tif", ".tiff")
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Return the compiled pattern.
+
+    Raises
+    ------
+    PatternError
+        If it is not a regular expression, or has no group named z.
+
+    Examples
+    --------
+    >>> compile_pattern("slice_([0-9]+)")
+    Traceback (most recent call last):
+    ...
+    services.ingest.names.PatternError: 'slice_([0-9]+)' lacks the group (?P<z>...), which says where z stands
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise PatternError(f"{text!r} is not a regular expression: {error}") from error
+    if "z" not in pattern.groupindex:
+        raise PatternError(f"{text!r} lacks the group (?P<z>...), which says where z stands")
+    return pattern
+
+
+def shown(name: str) -> str:
+    r"""Return a name that can be written anywhere: bytes that are not UTF-8 are spelled out.
+
+    >>> shown("slice_" + b"\xb5m".decode("utf-8", "surrogateescape") + ".tif")
+    'slice_\\xb5m.tif'
+    """
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def classify(name: str, rules: NameRules) -> Ignored | Candidate:
+    """Say what a file's name says.
+
+    Examples
+    --------
+    >>> rules = NameRules(compile_pattern(DEFAULT_PATTERN))
+    >>> classify("roi_3_slice_0042.tif", rules)
+    Candidate(z=42)
+    >>> classify("overview.tif", rules)
+    Candidate(z=None)
+    >>> classify("notes.txt", rules), classify(".slice_0042.tif.part", rules)
+    (Ignored(reason='extension'), Ignored(reason='unfinished'))
+    >>> atlas = NameRules(compile_pattern("slice_(?P<z>[0-9]+)_z="))
+    >>> classify("slice_00121_z=1.2100um.tif", atlas)
+    Candidate(z=121)
+    """
+    reason = _not_a_slice(name, rules)
+    if reason is not None:
+        return Ignored(reason)
+    found = rules.pattern.search(name)
+    digits = found.group("z") if found else None
+    # A group may take part in no match, or match something that is no number.
+    return Candidate(int(digits) if digits is not None and digits.isdecimal() and len(digits) < 20 else None)
+
+
+def _not_a_slice(name: str, rules: NameRules) -> str | None:
+    lower = name.lower()
+    if name == FINISH_MARKER:
+        return "marker"
+    if name.startswith(".") or lower.endswith(_UNFINISHED_ENDINGS):
+        return "unfinished"
+    if not lower.endswith(tuple(rules.extensions)):
+        return "extension"
+    if not any(fnmatchcase(name, pattern) for pattern in rules.include):
+        return "not_included"
+    return None

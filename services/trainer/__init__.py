@@ -1,0 +1,1 @@
+"""Trains networks from recipes and publishes them with their cards."""

@@ -1,0 +1,131 @@
+"""A card refuses what cannot be true, and its address changes with everything it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from services.contracts.model_card import (
+    RECOMMENDED_FUSION,
+    ClassScore,
+    ClassSource,
+    DataSource,
+    FusionRules,
+    HeldOutScores,
+    ModelCard,
+    ModelSet,
+    OutputClass,
+    TrainingSettings,
+    TUNetArchitecture,
+)
+
+CLASSES = {
+    "chromatin": (0, 1, 2, 3),
+    "membrane": (0, 1, 5),
+    "complex": (0, 4),
+}
+
+
+def card(name: str = "chromatin", **changes: object) -> ModelCard:
+    fields: dict[str, object] = {
+        "name": name,
+        "classes": tuple(OutputClass(name=f"class-{k}", class_id=k) for k in CLASSES[name]),
+        "architecture": TUNetArchitecture(depth=4, base_channels=8),
+        "parameters": 10,
+        "voxel_size_nm": 16.0,
+        "training_data": (DataSource(seed=7, planes=1, sha256="a" * 64),),
+        "training": TrainingSettings(
+            seed=0, steps=1, batch_crops=1, patch_px=16, learning_rate=0.1, class_weights=(1.0,)
+        ),
+        "scores": HeldOutScores(
+            seeds=(8,), planes=1, classes=(ClassScore(name="x", precision=0.5, recall=0.5, f1=0.5, iou=0.4),)
+        ),
+        "weights_sha256": "b" * 64,
+        "archive_sha256": "c" * 64,
+        "torch_version": "2.13.0",
+        "licence": "BSD-3-Clause",
+    }
+    return ModelCard.model_validate(fields | changes)
+
+
+def model_set(**changes: ModelCard) -> ModelSet:
+    cards = {name: card(name) for name in RECOMMENDED_FUSION.networks} | changes
+    return ModelSet(cards=tuple(cards.values()), fusion=RECOMMENDED_FUSION)
+
+
+def test_a_card_is_read_back_as_it_was_written() -> None:
+    assert ModelCard.model_validate_json(card().encoded()) == card()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"voxel_size_nm": 4.0}, {"weights_sha256": "d" * 64}, {"licence": "other"}, {"parameters": 11}]
+)
+def test_the_address_changes_with_what_the_card_says(changes: dict[str, Any]) -> None:
+    assert card(**changes).address != card().address
+    assert card().address.startswith("chromatin-")
+
+
+def test_scores_on_training_seeds_are_refused() -> None:
+    scores = card().scores.model_copy(update={"seeds": (8, 7)})
+    with pytest.raises(ValidationError, match="seeds it was trained on: \\[7\\]"):
+        card(scores=scores)
+
+
+@pytest.mark.parametrize("second", [OutputClass(name="a", class_id=2), OutputClass(name="b", class_id=1)])
+def test_two_channels_with_one_name_or_one_class_are_refused(second: OutputClass) -> None:
+    with pytest.raises(ValidationError, match="two channels"):
+        card(classes=(OutputClass(name="a", class_id=1), second))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"voxel_size_nm": 0.0},
+        {"weights_sha256": "short"},
+        {"training_data": ()},
+        {"classes": (OutputClass(name="a", class_id=1),)},
+        {"unknown": 1},
+    ],
+)
+def test_a_card_with_an_impossible_value_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        card(**changes)
+
+
+def test_a_class_with_two_sources_is_refused() -> None:
+    sources = (ClassSource(class_id=2, network="chromatin"), ClassSource(class_id=2, network="complex"))
+    with pytest.raises(ValidationError, match="chromosome"):
+        FusionRules(foreground=sources, background="chromatin")
+
+
+def test_background_cannot_be_claimed_as_foreground() -> None:
+    with pytest.raises(ValidationError, match="background network alone"):
+        FusionRules(foreground=(ClassSource(class_id=1, network="chromatin"),), background="chromatin")
+
+
+def test_a_set_holds_the_networks_of_its_fusion_in_their_order() -> None:
+    assert tuple(c.name for c in model_set().cards) == RECOMMENDED_FUSION.networks
+    with pytest.raises(ValidationError, match="the fusion mentions"):
+        ModelSet(cards=tuple(reversed(model_set().cards)), fusion=RECOMMENDED_FUSION)
+
+
+def test_a_network_that_lacks_the_class_asked_of_it_is_refused() -> None:
+    lacking = card("membrane", classes=tuple(OutputClass(name=f"class-{k}", class_id=k) for k in (0, 1, 3)))
+    with pytest.raises(ValidationError, match="membrane: nuclear_membrane"):
+        model_set(membrane=lacking)
+
+
+def test_networks_of_different_voxel_sizes_are_refused() -> None:
+    with pytest.raises(ValidationError, match="must share voxel size"):
+        model_set(complex=card("complex", voxel_size_nm=8.0))
+
+
+def test_the_digest_of_a_set_changes_with_any_card_and_with_the_rules() -> None:
+    digest = model_set().digest
+    assert model_set().digest == digest
+    assert model_set(membrane=card("membrane", licence="other")).digest != digest
+    swapped = RECOMMENDED_FUSION.model_copy(update={"background": "chromatin"})
+    cards = {c.name: c for c in model_set().cards}
+    assert ModelSet(cards=tuple(cards[name] for name in swapped.networks), fusion=swapped).digest != digest

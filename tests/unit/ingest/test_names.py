@@ -1,0 +1,86 @@
+"""What a file's name says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.names import (
+    DEFAULT_PATTERN,
+    Candidate,
+    Ignored,
+    NameRules,
+    PatternError,
+    classify,
+    compile_pattern,
+    shown,
+)
+
+RULES = NameRules(compile_pattern(DEFAULT_PATTERN))
+
+
+@pytest.mark.parametrize(
+    ("name", "z"),
+    [
+        ("slice_0042.tif", 42),
+        ("roi_3_slice_0042.TIFF", 42),
+        ("VK1_ROI1_4x4x8nm.0000.tif", 0),
+        ("0007.ome.tif", 7),
+        ("slice_12_final.tif", 12),
+        ("overview.tif", None),
+        ("slice_99999999999999999999.tif", None),
+    ],
+)
+def test_z_is_the_last_number_before_the_extension(name: str, z: int | None) -> None:
+    assert classify(name, RULES) == Candidate(z)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "z"),
+    [
+        (r"slice_(?P<z>\d+)_z=", "slice_00121_z=1.2100um.tif", 121),
+        (r"^z(?P<z>\d+)-\d+", "z010-019.tif", 10),
+        (r"(?:z(?P<z>\d+))?\.tif$", "lamella.tif", None),
+        (r"(?P<z>[a-z]+)", "slice_0001.tif", None),
+    ],
+)
+def test_where_z_stands_is_a_setting(pattern: str, name: str, z: int | None) -> None:
+    assert classify(name, NameRules(compile_pattern(pattern))) == Candidate(z)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".slice_0001.tif", "unfinished"),
+        (".slice_0001.tif.Xy12ab", "unfinished"),
+        ("slice_0001.tif.tmp", "unfinished"),
+        ("slice_0001.tif.part", "unfinished"),
+        ("slice_0001.tif~", "unfinished"),
+        ("ACQUISITION_FINISHED", "marker"),
+        ("notes.txt", "extension"),
+        ("slice_0001.json", "extension"),
+        ("slice_0001", "extension"),
+    ],
+)
+def test_what_nobody_meant_to_be_a_slice_is_ignored(name: str, reason: str) -> None:
+    assert classify(name, RULES) == Ignored(reason)
+
+
+def test_only_names_that_are_included_are_slices() -> None:
+    rules = NameRules(compile_pattern(DEFAULT_PATTERN), include=("train_*.tif",))
+    assert classify("train_003.tif", rules) == Candidate(3)
+    assert classify("labels_003.tif", rules) == Ignored("not_included")
+
+
+@pytest.mark.parametrize("pattern", ["(", r"slice_(\d+)"])
+def test_a_pattern_that_names_no_z_is_refused(pattern: str) -> None:
+    with pytest.raises(PatternError):
+        compile_pattern(pattern)
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_any_name_a_file_system_can_hold_can_be_shown(name: bytes) -> None:
+    text = name.decode("utf-8", "surrogateescape")
+    assert shown(text).encode("utf-8")
+    classify(text, RULES)

@@ -1,0 +1,111 @@
+"""A published network is its card, its weights and an archive that runs any shape; it is addressed by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from services.contracts.model_card import (
+    ClassScore,
+    DataSource,
+    HeldOutScores,
+    ModelCard,
+    OutputClass,
+    TrainingSettings,
+    TUNetArchitecture,
+)
+from services.runtime.segmenter.archives import ARCHIVE, CARD, WEIGHTS, load_network, published
+from services.trainer.networks import build_network, folded_network, parameter_count
+from services.trainer.publishing import encoded_weights, exported_archive, publish
+
+ARCHITECTURE = TUNetArchitecture(depth=3, base_channels=2)
+
+
+def card_for(weights: bytes, archive: bytes, licence: str = "BSD-3-Clause") -> ModelCard:
+    return ModelCard(
+        name="toy",
+        classes=(OutputClass(name="exterior", class_id=0), OutputClass(name="chromosome", class_id=2)),
+        architecture=ARCHITECTURE,
+        parameters=parameter_count(build_network(ARCHITECTURE, 2, 0)),
+        voxel_size_nm=16.0,
+        training_data=(DataSource(seed=1, planes=2, sha256="0" * 64),),
+        training=TrainingSettings(
+            seed=0, steps=1, batch_crops=1, patch_px=16, learning_rate=1e-3, class_weights=(1.0, 1.0)
+        ),
+        scores=HeldOutScores(
+            seeds=(2,), planes=1, classes=(ClassScore(name="exterior", precision=1, recall=1, f1=1, iou=1),)
+        ),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        archive_sha256=hashlib.sha256(archive).hexdigest(),
+        torch_version=torch.__version__.partition("+")[0],
+        licence=licence,
+    )
+
+
+@pytest.fixture(scope="module")
+def contents() -> tuple[bytes, bytes]:
+    network = build_network(ARCHITECTURE, 2, seed=4).eval()
+    return encoded_weights(network.state_dict()), exported_archive(
+        folded_network(ARCHITECTURE, 2, network.state_dict()), ARCHITECTURE
+    )
+
+
+def test_a_published_model_is_read_back_and_computes_what_was_trained(
+    tmp_path: Path, contents: tuple[bytes, bytes]
+) -> None:
+    weights, archive = contents
+    folder = publish(tmp_path, card_for(weights, archive), weights, archive)
+    (card,) = published(tmp_path)
+    assert folder.name == card.address == f"toy-{card.digest[:12]}"
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CARD, WEIGHTS, ARCHIVE])
+    trained = build_network(ARCHITECTURE, 2, seed=0)
+    trained.load_state_dict(load((folder / WEIGHTS).read_bytes()))
+    served = load_network(tmp_path, card)
+    # The shapes differ from the one it was exported with, in batch, rows and columns.
+    for shape in ((1, 1, 8, 8), (3, 1, 24, 48), (1, 1, 108, 432)):
+        images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(served(images), trained.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_shape_off_the_networks_stride_is_refused_by_the_archive(
+    tmp_path: Path, contents: tuple[bytes, bytes]
+) -> None:
+    weights, archive = contents
+    publish(tmp_path, card_for(weights, archive), weights, archive)
+    (card,) = published(tmp_path)
+    with pytest.raises((AssertionError, RuntimeError)):
+        load_network(tmp_path, card)(torch.zeros(1, 1, 10, 16))
+
+
+def test_the_archive_is_the_same_every_time_and_names_no_file_of_this_machine(contents: tuple[bytes, bytes]) -> None:
+    weights, archive = contents
+    again = build_network(ARCHITECTURE, 2, seed=4).eval()
+    assert encoded_weights(again.state_dict()) == weights
+    assert exported_archive(folded_network(ARCHITECTURE, 2, again.state_dict()), ARCHITECTURE) == archive
+    here = Path(__file__).resolve()
+    assert not any(str(parent).encode() in archive for parent in list(here.parents)[:-1])
+    assert b".py" not in archive
+
+
+def test_a_new_version_replaces_the_older_one_of_its_name(tmp_path: Path, contents: tuple[bytes, bytes]) -> None:
+    weights, archive = contents
+    first = publish(tmp_path, card_for(weights, archive), weights, archive)
+    second = publish(tmp_path, card_for(weights, archive, licence="another"), weights, archive)
+    assert first != second
+    assert list(tmp_path.iterdir()) == [second]
+    assert publish(tmp_path, card_for(weights, archive, licence="another"), weights, archive) == second
+
+
+def test_contents_that_the_card_does_not_promise_are_not_published(
+    tmp_path: Path, contents: tuple[bytes, bytes]
+) -> None:
+    weights, archive = contents
+    with pytest.raises(ValueError, match="promises other contents"):
+        publish(tmp_path, card_for(weights, archive), weights + b" ", archive)
+    with pytest.raises(ValueError, match="promises other contents"):
+        publish(tmp_path, card_for(weights, archive), weights, archive + b" ")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,94 @@
+"""Recipes refuse what cannot be meant, and the shipped one keeps off the seeds of everybody else."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import services.trainer
+from services.contracts.model_card import RECOMMENDED_FUSION
+from services.trainer.recipes import Recipe, read_recipe
+
+SHIPPED = Path(services.trainer.__path__[0]) / "recipes" / "shipped.toml"
+FIRST_RESERVED_SEED = 100_000
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return tomllib.loads(SHIPPED.read_text())
+
+
+def test_the_shipped_recipe_makes_the_networks_that_the_fusion_asks_for() -> None:
+    recipe = read_recipe(SHIPPED)
+    assert {network.name for network in recipe.networks} == set(RECOMMENDED_FUSION.networks)
+    classes = {network.name: {output.class_id for output in network.outputs} for network in recipe.networks}
+    assert all(source.class_id in classes[source.network] for source in RECOMMENDED_FUSION.foreground)
+
+
+def test_the_shipped_recipe_uses_reserved_seeds_alone() -> None:
+    data = read_recipe(SHIPPED).data
+    assert min(data.training_seeds + data.validation_seeds + data.held_out_seeds) >= FIRST_RESERVED_SEED
+
+
+def test_every_tissue_class_finds_its_channel() -> None:
+    tables = {network.name: network.channels.tolist() for network in read_recipe(SHIPPED).networks}
+    assert tables["chromatin"] == [0, 1, 2, 3, 2, 0]
+    assert tables["complex"] == [0, 1, 2, 3, 4, 0]
+    assert tables["membrane"] == [0, 1, 1, 3, 1, 2]
+
+
+def test_a_seed_with_two_uses_is_refused(raw: dict[str, Any]) -> None:
+    raw["data"]["held_out_seeds"] = raw["data"]["training_seeds"][:1]
+    with pytest.raises(ValidationError, match="seeds named twice"):
+        Recipe.model_validate(raw)
+
+
+def test_a_tissue_class_without_a_channel_is_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][0]["outputs"][0]["absorbs"] = []
+    with pytest.raises(ValidationError, match="exactly one output"):
+        Recipe.model_validate(raw)
+
+
+def test_a_tissue_class_with_two_channels_is_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][0]["outputs"][1]["absorbs"] = [5]
+    with pytest.raises(ValidationError, match="exactly one output"):
+        Recipe.model_validate(raw)
+
+
+def test_a_wrong_number_of_class_weights_is_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][0]["optimiser"]["class_weights"] = [1.0, 1.0]
+    with pytest.raises(ValidationError, match="one class weight per output"):
+        Recipe.model_validate(raw)
+
+
+def test_a_patch_off_the_networks_stride_is_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][0]["optimiser"]["patch_px"] = 100
+    with pytest.raises(ValidationError, match="multiple of 8"):
+        Recipe.model_validate(raw)
+
+
+def test_two_networks_of_one_name_are_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][1] = raw["networks"][0]
+    with pytest.raises(ValidationError, match="carry one name"):
+        Recipe.model_validate(raw)
+
+
+def test_an_unknown_key_is_refused(raw: dict[str, Any]) -> None:
+    raw["networks"][0]["optimiser"]["learning_rat"] = 0.1
+    with pytest.raises(ValidationError, match="learning_rat"):
+        Recipe.model_validate(raw)
+
+
+def test_the_digest_of_a_network_changes_with_what_it_learns_from_and_how(raw: dict[str, Any]) -> None:
+    recipe = Recipe.model_validate(raw)
+    network = recipe.networks[0]
+    raw["networks"][0]["optimiser"]["steps"] += 1
+    other = Recipe.model_validate(raw)
+    assert recipe.digest_of(network) != other.digest_of(other.networks[0])
+    assert recipe.digest_of(recipe.networks[1]) == other.digest_of(other.networks[1])
+    raw["data"]["training_seeds"] = [100_500]
+    assert recipe.digest_of(recipe.networks[1]) != Recipe.model_validate(raw).digest_of(recipe.networks[1])
