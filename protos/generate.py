@@ -1,7 +1,7 @@
 """Generate the protobuf modules and the descriptor set from protos/fibsem/v1.
 
-    python protos/generate.py            writes services/contracts/pb and services/contracts/fibsem_v1.binpb
-    python protos/generate.py --check    fails when what is committed differs from what would be written
+python protos/generate.py            writes services/contracts/pb and services/contracts/fibsem_v1.binpb
+python protos/generate.py --check    fails when what is committed differs from what would be written
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ def generate(folder: Path) -> None:
     out.mkdir()
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.proto"))
     descriptors = folder / "fibsem_v1.binpb"
-    arguments = ["protoc", f"-I{ROOT}", f"--python_out={out}", f"--pyi_out={out}", f"--descriptor_set_out={descriptors}"]
+    arguments = [
+        "protoc",
+        f"-I{ROOT}",
+        f"--python_out={out}",
+        f"--pyi_out={out}",
+        f"--descriptor_set_out={descriptors}",
+    ]
     if protoc.main([*arguments, *sources]) != 0:
         sys.exit("protoc failed: see its message above")
     for path in [*out.rglob("*.py"), *out.rglob("*.pyi")]:

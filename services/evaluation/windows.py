@@ -62,7 +62,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     ((0, 2), (1, 2), (1, 3))
     """
     # The first reduction makes the others cheap.
-    flat = mask.any(axis=0)
+    flat: NDArray[np.bool_] = np.any(mask, axis=0)
     held = [np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0))]
     if not flat.any():
         return None

@@ -1,8 +1,8 @@
 """Following nuclei through z: slice after slice, in order, without looking ahead.
 
-A detection joins the nucleus whose last section it overlaps most. A nucleus opens when enough detections confirm it, may
-be missed for a short stretch (its crops there are held back until it is found again, and follow an outline in between),
-and is cropped some way beyond its first and last detection. Slices that are absent are not misses.
+A detection joins the nucleus whose last section it overlaps most. A nucleus opens when enough detections confirm it,
+may be missed for a short stretch (its crops there are held back until it is found again, and follow an outline in
+between), and is cropped some way beyond its first and last detection. Slices that are absent are not misses.
 """
 
 import dataclasses
@@ -218,7 +218,7 @@ def _settle(state: FollowerState, tracks: tuple[Track, ...], params: FollowingPa
 
 
 def _follow(state: FollowerState, track: Track, params: FollowingParams) -> tuple[Track | None, list[Event]]:
-    """The track after the latest slice, or None when it is over, and its events."""
+    """Take a track past the latest slice; None when it is over."""
     broken = _absent_run(state) > params.max_absent
     if track.phase == "tentative":
         return (None if broken or _misses(state, track) > params.gap_slices else track), []
@@ -232,10 +232,15 @@ def _follow(state: FollowerState, track: Track, params: FollowingParams) -> tupl
         return dataclasses.replace(track, sections=(track.last,)), events
     if track.phase == "open" and _misses(state, track) <= params.gap_slices:
         return track, []
-    track, events = _emit_cap(state, dataclasses.replace(track, phase="ending"), params)
-    if track.next_z > track.last.ref.z + params.cap_slices:
-        return None, [*events, _close(track, params)]
-    return track, events
+    return _end(state, track, params)
+
+
+def _end(state: FollowerState, track: Track, params: FollowingParams) -> tuple[Track | None, list[Event]]:
+    """Go on with the cap of a nucleus that was lost."""
+    ending, events = _emit_cap(state, dataclasses.replace(track, phase="ending"), params)
+    if ending.next_z > ending.last.ref.z + params.cap_slices:
+        return None, [*events, _close(ending, params)]
+    return ending, events
 
 
 def _open(state: FollowerState, track: Track, params: FollowingParams) -> tuple[FollowerState, Track, Opened]:
@@ -274,7 +279,7 @@ def _first_of_cap(state: FollowerState, first: Section, params: FollowingParams)
 
 
 def _continued(state: FollowerState, first: Section, params: FollowingParams) -> Severed | None:
-    """The nucleus, ended by a run of absent slices, that ``first`` continues."""
+    """Find the nucleus, ended by a run of absent slices, that ``first`` continues."""
     after = sum(1 for past in state.past if not past.reason and past.z >= first.ref.z)
     reach_px = params.max_shift_nm / params.pixel_nm
     within_z = params.nominal_radius_nm / params.voxel_zyx_nm[0]

@@ -53,7 +53,7 @@ class _Rings:
     @property
     def mean_evidence(self) -> Points:
         seen = np.maximum(self.visible.sum(axis=1), self.visible.shape[1] / 8)
-        return np.asarray((self.evidence * self.visible).sum(axis=1) / seen)
+        return np.asarray((self.evidence * self.visible).sum(axis=1) / seen, np.float64)
 
     def take(self, chosen: npt.NDArray[np.integer]) -> "_Rings":
         return _Rings(self.centres[chosen], self.radius[chosen], self.evidence[chosen], self.visible[chosen])
@@ -216,11 +216,11 @@ def _circles(rings: _Rings) -> tuple[Points, Points, Points]:
 def _recentred(rings: _Rings, field_nm: tuple[float, float], least_nm: float) -> Points:
     """Middle of each ring: of its area, or, where the border cuts it, of the circle its visible part lies on."""
     circle, _, _ = _circles(rings)
-    whole = rings.visible.all(axis=1)[:, None]
+    whole = np.asarray(rings.visible.all(axis=1))[:, None]
     shift = np.where(whole, centroid(rings.points), circle) - rings.centres
     length = np.linalg.norm(shift, axis=1, keepdims=True)
     moved = rings.centres + shift * np.minimum(1.0, 0.65 * least_nm / np.maximum(length, 1e-9))
-    return np.clip(moved, -0.9 * least_nm, np.add(field_nm, 0.9 * least_nm))
+    return np.asarray(np.clip(moved, -0.9 * least_nm, np.add(field_nm, 0.9 * least_nm)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ class DetectionProfile:
     """Settings of detection; every length in nm, so that they hold at any voxel size.
 
     ``method="contours"`` is the manuscript's chain and uses the first group of fields. ``method="rings"`` looks for the
-    membrane itself, as a closed dark line whose inside is brighter, and uses the third group. The second holds for both.
+    membrane itself, as a closed dark line whose inside is brighter, and uses the third group. The second is for both.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ class Traces(NamedTuple):
 
 
 def ray_directions(rays: int) -> FloatArray:
-    """Unit vectors of ``rays`` directions, float32 (rays, 2), (y, x).
+    """Give unit vectors of ``rays`` directions, float32 (rays, 2), (y, x).
 
     Examples
     --------
@@ -141,8 +141,8 @@ def _trace_all(
 @njit(cache=True, nogil=True)
 def _sample_ray(
     image: FloatArray,
-    origin: tuple[float, float, float],
-    direction: tuple[float, float],
+    origin: tuple[np.float32, np.float32, np.float32],
+    direction: tuple[np.float32, np.float32],
     probe: Probe,
     grey: FloatArray,
 ) -> None:
@@ -180,8 +180,8 @@ def _score_ray(grey: FloatArray, probe: Probe, score: FloatArray) -> None:
 def _leave_field(
     shape: tuple[int, int],
     pad_px: int,
-    origin: tuple[float, float, float],
-    direction: tuple[float, float],
+    origin: tuple[np.float32, np.float32, np.float32],
+    direction: tuple[np.float32, np.float32],
     probe: Probe,
     out: tuple[FloatArray, BoolArray],
 ) -> None:

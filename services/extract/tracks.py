@@ -79,8 +79,8 @@ class FollowingParams:
 
     @property
     def confirm_slices(self) -> int:
-        """Detections that open a nucleus, at least 2."""
-        return max(2, self._slices(self.confirm_nm))
+        """Detections that open a nucleus, at least 1."""
+        return self._slices(self.confirm_nm)
 
     @property
     def cap_slices(self) -> int:

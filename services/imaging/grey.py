@@ -39,7 +39,7 @@ class GreyStatistics:
     sd: float
 
 
-def histogram(plane_yx: NDArray[np.uint8] | NDArray[np.uint16]) -> Histogram:
+def histogram(plane_yx: NDArray[np.uint8 | np.uint16]) -> Histogram:
     """Count the pixels of each grey value.
 
     Returns
@@ -128,7 +128,7 @@ def freeze(
     return GreyStatistics(float(low), float(high), mean, sd)
 
 
-def to_uint8(plane_yx: NDArray[np.uint8] | NDArray[np.uint16], low: float, high: float) -> NDArray[np.uint8]:
+def to_uint8(plane_yx: NDArray[np.uint8 | np.uint16], low: float, high: float) -> NDArray[np.uint8]:
     """Map raw grey to 8 bits: `low` to 0, `high` to 255, linearly, clipped, rounded to the nearest.
 
     Parameters

@@ -287,7 +287,8 @@ def _sample(pixels: GreyPlane, number: int) -> GreyPlane:
     if pixels.shape[-1] == 1:
         return pixels[..., 0]
     # Numpy copies every third value about eight times slower.
-    return cv2.extractChannel(pixels, number)
+    plane: GreyPlane = cv2.extractChannel(pixels, number).astype(pixels.dtype, copy=False)
+    return plane
 
 
 def _common_value(pixels: GreyPlane, colour_samples: int) -> GreyPlane:

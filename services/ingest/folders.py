@@ -7,6 +7,7 @@ into the store. What is not a regular file (folders, pipes, devices) is not look
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +16,22 @@ from typing import BinaryIO, NamedTuple, Protocol
 from services.ingest.sightings import FileKey
 from services.runtime.errors import TransientError
 
+_PIECE_BYTES = 2**20
+
 
 class FileStamp(NamedTuple):
     """Size and time of last change of a file."""
 
     size_bytes: int
     mtime_ns: int
+
+
+def digest_of(file: BinaryIO) -> str:
+    """Return the SHA-256 of an open file in hexadecimal, read piece by piece."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 class SliceFolders(Protocol):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 from services.contracts.keys import raw_key, sha256
 from services.contracts.values import ArtefactRef
 from services.ingest.events import FileRead, FileRefused, FileVersion
-from services.ingest.folders import SliceFolders
+from services.ingest.folders import SliceFolders, digest_of
 from services.ingest.intake import SERVICE
 from services.ingest.names import shown
 from services.ingest.reading import Unusable, Whole
@@ -86,7 +85,7 @@ class Keeper:
     def _copy(self, listed: Listed) -> ArtefactRef | None:
         with self._folders.open(listed.key) as file:
             if listed.size_bytes > self._in_memory_bytes:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = digest_of(file)
                 try:
                     return self._store.put_file(_letter_key(digest), self._folders.path(listed.key), digest)
                 except ArtefactCorruptError:

@@ -5,7 +5,6 @@ A file that fits into memory is read once; its hash, its structure and its pixel
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,7 +17,7 @@ from services.imaging.tiff_faults import TiffError
 from services.imaging.tiff_layout import TiffLimits
 from services.ingest.attempts import ReadingAttempts
 from services.ingest.events import Fault, PageSeen
-from services.ingest.folders import FileStamp, SliceFolders
+from services.ingest.folders import FileStamp, SliceFolders, digest_of
 from services.ingest.histograms import pack
 from services.ingest.sightings import Listed
 
@@ -191,7 +190,7 @@ class FileReader:
         """Return the file's content and hash; None if it has another size than it was listed with."""
         file.seek(0)
         if listed.size_bytes > self._rules.in_memory_bytes:
-            return file, hashlib.file_digest(file, "sha256").hexdigest()
+            return file, digest_of(file)
         payload = file.read(listed.size_bytes + 1)
         if len(payload) != listed.size_bytes:
             return None, ""

@@ -105,6 +105,8 @@ class Anatomy:
 
 
 COARSE_ANATOMY = Anatomy(
+    perinuclear_space_nm=80.0,
+    bilayer_nm=24.0,
     nucleolus_radius_nm=800.0,
     sc_lengths_nm=(3600.0, 3600.0, 3600.0, 3600.0, 3600.0, 2200.0),
     sc_width_nm=190.0,
@@ -117,7 +119,7 @@ COARSE_ANATOMY = Anatomy(
     bead_nm=90.0,
     relaxation_steps=400,
 )
-"""Inflated chromosomes that voxels of 64 nm still resolve: the quick phantom of the tests."""
+"""Inflated parts that voxels of 64 nm still resolve: the quick phantom of tests."""
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,15 @@ SHELL_NAMES = ("__main__", "settings", "handler")
 # Modules that work with the runtime's ports, with the reason why they are no `handler.py`.
 SHELLS = {
     "extract/detect": "the handler of detection; a service of two handlers has no one `handler.py`",
+    "extract/follow": "the handler of following, likewise",
     "extract/reading": "fetches a slice from the store and names its faults",
+    "ingest/attempts": "writes down in the store which file is about to be read",
     "ingest/folders": "lists what a microscope writes; a folder out of reach is an outage",
     "ingest/journal": "keeps the journal in the store",
     "ingest/keeping": "keeps in the store what ingest must not forget",
     "ingest/lookout": "tells how long a file has been at rest by the runtime's clock",
     "ingest/publishing": "publishes what ingest found and waits for the acknowledgement",
     "ingest/polling": "looks at the folders; an outage there is said as such",
-    "ingest/reading": "counts attempts before a file is read that might kill the process",
     "ingest/requests": "reads what an operator drops into a folder",
     "ingest/watcher": "the loop of ingest, which hears no topic and so is no handler",
     "results/assembly": "gathers a run's artefacts from the store into a folder",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.contracts.codec import decode
 from services.contracts.messages import DeadLettered, DecisionRecorded, Message, SliceAbsent, SliceIngested
@@ -56,6 +55,10 @@ class Bench:
         self.metrics = RecordingMetrics()
         self.times = 0
 
+    def close(self) -> None:
+        self.bus.close()
+        self.store.close()
+
     def write(self, name: str, payload: bytes) -> Path:
         """Write a file at once, with a time of its own."""
         path = self.folder / name
@@ -75,7 +78,7 @@ class Bench:
         for z in numbers:
             self.write(name_of(z), slice_bytes(z))
 
-    def settings(self, **changes: Any) -> IngestSettings:
+    def settings(self, **changes: Any) -> IngestSettings:  # noqa: ANN401 - any setting
         return IngestSettings(
             **{
                 "acquisition_id": "roi",
@@ -90,12 +93,12 @@ class Bench:
         self,
         *,
         producer: Producer | None = None,
-        folders: SliceFolders | None = None,
+        source: SliceFolders | None = None,
         from_start: bool = False,
-        **changes: Any,
+        **changes: Any,  # noqa: ANN401 - any setting
     ) -> Ingest:
         """Start ingest, as after a reboot: what it remembers is in the store."""
-        ports = IngestPorts(producer or self.bus.producer(), self.store, self.clock, self.metrics, folders)
+        ports = IngestPorts(producer or self.bus.producer(), self.store, self.clock, self.metrics, source)
         return Ingest(self.settings(**changes), ports, from_start=from_start)
 
     def turn(self, ingest: Ingest, *, polls: int = 1) -> None:
@@ -159,6 +162,3 @@ class Bench:
 def content(messages: Sequence[Message]) -> set[tuple[str, str]]:
     """Return what messages say, whatever their number and order."""
     return {(type(message).__name__, message.model_dump_json()) for message in messages}
-
-
-Histogram = NDArray[np.int64]

@@ -22,7 +22,10 @@ CHROMOSOME_IDS = tuple(range(101, 113))
 
 @dataclass(frozen=True)
 class FakeNucleus:
-    """A nucleus to be put into a results folder; `columns` override those of its row."""
+    """A nucleus to be put into a results folder; `columns` override those of its row.
+
+    Without a volume it has no objects either.
+    """
 
     nucleus_id: str
     columns: Mapping[str, object] = field(default_factory=dict)
@@ -115,7 +118,7 @@ def object_columns(nucleus_id: str) -> list[dict[str, object]]:
 def write_table(out: Path, name: str, rows: Sequence[Mapping[str, object]], parquet: bool = True) -> None:
     """Write rows as `<name>.csv` and, unless told otherwise, `<name>.parquet`."""
     with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(lines, fieldnames=list(rows[0]) if rows else ["nucleus_id"])
         writer.writeheader()
         writer.writerows(rows)
     if parquet:
@@ -167,7 +170,8 @@ def build_results(
     """Write a whole results folder and return it; with `scores`, as if the truth were known."""
     out.mkdir(parents=True, exist_ok=True)
     write_table(out, "nuclei", [nucleus_columns(n.nucleus_id, **n.columns) for n in nuclei], parquet)
-    write_table(out, "objects", [row for n in nuclei for row in object_columns(n.nucleus_id)], parquet)
+    measured = [n.nucleus_id for n in nuclei if n.has_volume]
+    write_table(out, "objects", [row for name in measured for row in object_columns(name)], parquet)
     write_table(out, "ledger", LEDGER, parquet=False)
     arrays = nucleus_volumes()
     for nucleus in nuclei:

@@ -117,7 +117,7 @@ def _largest(voxels: NDArray[np.int64], root: Indices, k: int | None) -> NDArray
 
 
 def _unite_touching(tables: LabelTables, members: NDArray[np.intp], parent: Indices) -> NDArray[np.bool_]:
-    """Unite the members that touch one another; return, bool, for each union across absent planes one of its members."""
+    """Unite the members that touch one another; return, bool, one member of each union across absent planes."""
     crossed = np.zeros(members.size, np.bool_)
     before: PlaneRuns | None = None
     for plane in _chosen_planes(tables, members, parent):
@@ -135,7 +135,7 @@ def _unite_with_plane_before(
     before: PlaneRuns,
     crossed: NDArray[np.bool_],
 ) -> None:
-    """Unite the members of two present planes in a row; where absent ones lie between, mark one member of each union."""
+    """Unite the members of two present planes in a row; if absent ones lie between, mark one member of each union."""
     absent = plane.window.z - before.window.z - 1
     if absent == 0:
         unite_planes(parent, plane.runs, before.runs, parameters.reach)

@@ -207,7 +207,10 @@ class LabelTables:
         """
         if z >= self.clean_final_z:
             raise PlaneNotFinalError(z, self.clean_final_z)
-        return self.paint_plane(z, np.where(self.kept, self.objects["class_id"], np.uint8(removed_value)), out)
+        i = self.block_of(z)
+        objects = self.object_of[i]
+        value = np.where(self.kept[objects], self.objects["class_id"][objects], np.uint8(removed_value))
+        return paint(self.blocks[i].plane(z), value, out)
 
 
 def is_kept(rows: ObjectRows, min_voxels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -41,11 +41,13 @@ recipes = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(recipes)
 def test_a_digest_does_not_depend_on_the_order_of_the_recipe(recipe: dict[str, object]) -> None:
     assert keys.digest(recipe) == keys.digest(dict(reversed(recipe.items())))
 
 
+@settings(deadline=None)
 @given(recipes)
 def test_any_change_of_the_recipe_changes_the_digest(recipe: dict[str, object]) -> None:
     assert keys.digest({**recipe, "new": 1}) != keys.digest(recipe)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorSet
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -302,11 +302,13 @@ def test_a_message_cut_anywhere_never_raises_anything_else(kind: type[Message]) 
         accepted_or_refused(kind.__name__, payload[:end])
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(MESSAGE_TYPES)), st.binary(max_size=200))
 def test_random_bytes_never_raise_anything_else(message_type: str, payload: bytes) -> None:
     accepted_or_refused(message_type, payload)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(KINDS), st.data())
 def test_a_message_with_random_damage_never_raises_anything_else(kind: type[Message], data: st.DataObject) -> None:
     payload = bytearray(encode(EXAMPLES[kind]))
@@ -315,6 +317,7 @@ def test_a_message_with_random_damage_never_raises_anything_else(kind: type[Mess
     accepted_or_refused(kind.__name__, bytes(payload))
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="ascii"), max_size=30))
 def test_a_random_type_name_is_refused(message_type: str) -> None:
     if message_type not in MESSAGE_TYPES:

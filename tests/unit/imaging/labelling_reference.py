@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from services.imaging.labelling import LabellingParameters, LabelTables, Streami
 
 RANK = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}
 MIN_VOXELS = {1: 3, 2: 7, 3: 15}
+
+Maker: TypeAlias = Callable[[tuple[int, int, int], np.random.Generator], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ def spirals(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np
     return volume
 
 
-MAKERS: Sequence[Callable[[tuple[int, int, int], np.random.Generator], NDArray[np.uint8]]] = (
+MAKERS: Sequence[Maker] = (
     noise,
     sparse_noise,
     blobs,

@@ -1,5 +1,7 @@
 """The streaming labeller against `scipy.ndimage`, `skimage` and `cc3d` on whole volumes."""
 
+from typing import Literal
+
 import cc3d
 import numpy as np
 import pytest
@@ -17,9 +19,12 @@ from services.imaging.labelling import (
     PlaneOrderError,
     StreamingLabeller,
     WindowOutsideCanvasError,
+    components_of,
     first_voxels,
 )
 from tests.unit.imaging.labelling_reference import (
+    MAKERS,
+    Maker,
     Stack,
     reference_cleaned,
     reference_labels,
@@ -36,7 +41,7 @@ def stack_of(volume: NDArray[np.uint8], **settings: int) -> Stack:
 
 
 @given(stacks(connectivities=(6, 18, 26)))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_the_partition_is_that_of_the_whole_volume(stack: Stack) -> None:
     tables = stack.labelled()
     expected = reference_labels(stack)
@@ -49,7 +54,7 @@ def test_the_partition_is_that_of_the_whole_volume(stack: Stack) -> None:
 
 
 @given(stacks(connectivities=(6, 18, 26)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_the_statistics_are_those_of_the_voxels(stack: Stack) -> None:
     rows = stack.labelled().objects
     expected = reference_rows(stack, reference_labels(stack))
@@ -63,7 +68,7 @@ def test_the_statistics_are_those_of_the_voxels(stack: Stack) -> None:
 
 
 @given(stacks(connectivities=(6, 18, 26)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_a_plane_once_promised_is_that_of_the_finished_volume(stack: Stack) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     promised = {}
@@ -86,7 +91,7 @@ def test_a_plane_once_promised_is_that_of_the_finished_volume(stack: Stack) -> N
 
 
 @given(stacks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 def test_the_horizon_waits_for_small_objects_at_the_front_and_for_nothing_else(stack: Stack) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     for z in stack.feed(labeller):
@@ -104,7 +109,7 @@ def test_the_horizon_waits_for_small_objects_at_the_front_and_for_nothing_else(s
 
 
 @given(stacks(), st.integers(0, 14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 def test_objects_are_open_while_they_reach_the_front(stack: Stack, n_planes: int) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     for z in stack.feed(labeller):
@@ -120,7 +125,7 @@ def test_objects_are_open_while_they_reach_the_front(stack: Stack, n_planes: int
 
 
 @given(stacks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 def test_label_planes_number_the_kept_objects_by_age(stack: Stack) -> None:
     tables = stack.labelled()
     kept = tables.objects[tables.kept]
@@ -135,6 +140,26 @@ def test_label_planes_number_the_kept_objects_by_age(stack: Stack) -> None:
         for number, (first_z, first_y, first_x) in enumerate(first_voxels(kept["identity"]).tolist(), start=1):
             if first_z == z:
                 assert canvas[first_y, first_x] == number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+def test_larger_volumes_agree_with_cc3d_and_skimage(make: Maker, connectivity: Literal[6, 18, 26]) -> None:
+    volume = make((40, 45, 53), np.random.default_rng(connectivity))
+    stack = stack_of(volume, connectivity=connectivity, block_planes=32)
+    tables = stack.labelled()
+    number = np.arange(1, tables.objects.size + 1, dtype=np.uint32)
+    found = np.stack([tables.paint_plane(z, number) for z in range(len(volume))])
+    assert same_partition(found, cc3d.connected_components(volume, connectivity=connectivity, out_dtype=np.uint32))
+    expected = reference_cleaned(stack, removed_value=0)
+    for z in range(len(volume)):
+        np.testing.assert_array_equal(tables.cleaned_plane(z, removed_value=0), expected[z])
+    chromosomes = components_of(tables, {2, 3}, 12)
+    binary = np.isin(np.stack(list(expected.values())), (2, 3))
+    largest = cc3d.largest_k(binary, k=12, connectivity=connectivity)
+    sizes = np.bincount(largest.ravel().astype(np.int64))[1:]
+    assert chromosomes.rows["voxels"].tolist() == sorted(sizes.tolist(), reverse=True)
 
 
 def test_dense_noise_on_a_large_plane_outgrows_no_buffer() -> None:

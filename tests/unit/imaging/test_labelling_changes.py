@@ -27,7 +27,7 @@ def labeller_after(*rows: list[int], min_voxels: int = 0) -> StreamingLabeller:
 
 
 @given(stacks(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_changes_replayed_give_the_objects_that_are_there(stack: Stack, data: st.DataObject) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     voxels: dict[int, int] = {}
@@ -57,7 +57,7 @@ def test_changes_replayed_give_the_objects_that_are_there(stack: Stack, data: st
 
 
 @given(stacks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_objects_merge_in_the_plane_that_connects_them(stack: Stack) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     before = NOTHING

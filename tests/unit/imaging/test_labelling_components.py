@@ -39,7 +39,7 @@ def one_class(stack: Stack, classes: tuple[int, ...]) -> Stack:
 
 
 @given(stacks(connectivities=(6, 18, 26)), CLASSES)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_components_are_those_of_the_cleaned_binary_volume(stack: Stack, classes: tuple[int, ...]) -> None:
     components = components_of(stack.labelled(), classes)
     binary = one_class(stack, classes)
@@ -57,7 +57,7 @@ def test_components_are_those_of_the_cleaned_binary_volume(stack: Stack, classes
 
 
 @given(stacks(absent=False, moving=False), CLASSES, st.integers(0, 5))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_largest_are_those_of_cc3d(stack: Stack, classes: tuple[int, ...], k: int) -> None:
     components = components_of(stack.labelled(), classes, k)
     binary = np.stack([plane for plane in one_class(stack, classes).planes if plane is not None])
@@ -72,7 +72,7 @@ def test_the_largest_are_those_of_cc3d(stack: Stack, classes: tuple[int, ...], k
 
 
 @given(stacks(), CLASSES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_labels_of_runs_paint_the_labels_of_planes(stack: Stack, classes: tuple[int, ...]) -> None:
     components = components_of(stack.labelled(), classes, 3)
     for block, labels in zip(components.tables.blocks, components.labels_of_runs(), strict=True):

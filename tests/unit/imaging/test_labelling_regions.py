@@ -11,7 +11,7 @@ from tests.unit.imaging.labelling_reference import MIN_VOXELS, Stack, stacks
 
 
 @given(stacks(absent=False, moving=False), st.sampled_from([4, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_regions_are_removed_class_by_class(stack: Stack, connectivity: int) -> None:
     for plane in stack.planes:
         assert plane is not None

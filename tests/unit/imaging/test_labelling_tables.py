@@ -20,7 +20,7 @@ def growing() -> StreamingLabeller:
 
 
 @given(stacks(connectivities=(6, 26)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_tables_read_back_are_the_tables_written(stack: Stack) -> None:
     tables = stack.labelled()
     data = tables.to_bytes()
@@ -35,7 +35,7 @@ def test_tables_read_back_are_the_tables_written(stack: Stack) -> None:
 
 
 @given(stacks(connectivities=(6, 26)), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_resumed_labelling_ends_in_the_same_bytes(stack: Stack, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(stack.planes)))
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
@@ -49,7 +49,7 @@ def test_a_resumed_labelling_ends_in_the_same_bytes(stack: Stack, data: st.DataO
 
 
 @given(stacks())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_look_at_the_tables_changes_nothing(stack: Stack) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     looks = [(labeller.tables(), labeller.tables().to_bytes()) for _ in stack.feed(labeller)]
@@ -59,7 +59,7 @@ def test_a_look_at_the_tables_changes_nothing(stack: Stack) -> None:
 
 
 @given(stacks())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_block_the_front_has_left_never_changes(stack: Stack) -> None:
     labeller = StreamingLabeller(stack.parameters, stack.first_z)
     stored: dict[int, bytes] = {}
@@ -70,7 +70,7 @@ def test_a_block_the_front_has_left_never_changes(stack: Stack) -> None:
 
 
 @given(stacks())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_joins_of_blocks_make_the_objects_of_components(stack: Stack) -> None:
     tables = stack.labelled()
     offsets = np.cumsum([0, *(block.components.size for block in tables.blocks)])

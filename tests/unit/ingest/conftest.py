@@ -15,4 +15,6 @@ MEMORY = Path("/dev/shm")
 def bench() -> Iterator[Bench]:
     """A bench on a file system in memory where there is one: the store waits for the disk at every put."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        yield Bench(Path(folder))
+        found = Bench(Path(folder))
+        yield found
+        found.close()
