@@ -31,7 +31,7 @@ from services.contracts.values import (
     ZIndex,
 )
 
-ObjectKey = Annotated[str, StringConstraints(pattern=r"^\d+-\d+-\d+$")]
+ObjectKey = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}-[0-9]{1,10}-[0-9]{1,10}$")]
 Bits = Annotated[int, Field(ge=8, le=16, multiple_of=8)]
 
 
@@ -47,6 +47,11 @@ class Message(Value):
     def key(self) -> str:
         """Messages with one key keep their order."""
         raise NotImplementedError
+
+    @property
+    def about_acquisition(self) -> str:
+        """The acquisition it belongs to; empty for what belongs to none."""
+        return str(getattr(self, "acquisition_id", None) or "")
 
 
 class _AcquisitionMessage(Message):
@@ -143,21 +148,12 @@ class SliceIngested(_SliceMessage):
     transform: Transform
     channel: Annotated[int, Field(ge=0, le=3)] | None = None
 
-    @property
-    def key(self) -> str:
-        # Slices are independent of one another: detection spreads over replicas.
-        return f"{self.acquisition_id}/{self.z}"
-
 
 class SliceAbsent(_SliceMessage):
     """There is nothing to see at this z, and nobody should wait for it."""
 
     reason: AbsenceReason
     detail: Text
-
-    @property
-    def key(self) -> str:
-        return f"{self.acquisition_id}/{self.z}"
 
 
 class OutlinesDetected(Message):
@@ -170,6 +166,10 @@ class OutlinesDetected(Message):
     @property
     def identity(self) -> str:
         return self.slice.identity
+
+    @property
+    def about_acquisition(self) -> str:
+        return self.slice.acquisition_id
 
     @property
     def key(self) -> str:
@@ -205,6 +205,8 @@ class NucleusClosed(_NucleusMessage):
             raise ValueError(f"{planes} planes do not account for z {self.z_first} to {self.z_last}")
         if any(not self.z_first <= plane.z <= self.z_last for plane in self.absent):
             raise ValueError("an absent plane lies outside the nucleus")
+        if len({plane.z for plane in self.absent}) < len(self.absent):
+            raise ValueError("a plane is absent twice")
         return self
 
 
@@ -226,7 +228,7 @@ class CropExtracted(_NucleusMessage):
 
 
 class CropAbsent(_NucleusMessage):
-    """This nucleus has no crop at this z."""
+    """There is no crop of this nucleus at this z."""
 
     z: ZIndex
     reason: AbsenceReason
@@ -248,6 +250,10 @@ class CropSegmented(Message):
     @property
     def identity(self) -> str:
         return self.crop.identity
+
+    @property
+    def about_acquisition(self) -> str:
+        return self.crop.acquisition_id
 
     @property
     def key(self) -> str:
@@ -277,9 +283,19 @@ class VolumeClosed(Message):
     changes: ArtefactRef
     summary: ArtefactRef
 
+    @model_validator(mode="after")
+    def _both_are_of_one_nucleus(self) -> Self:
+        if self.nucleus.identity != self.opened.identity:
+            raise ValueError(f"{self.nucleus.identity} was closed, {self.opened.identity} opened")
+        return self
+
     @property
     def identity(self) -> str:
         return f"{self.nucleus.identity}/closed"
+
+    @property
+    def about_acquisition(self) -> str:
+        return self.nucleus.acquisition_id
 
     @property
     def key(self) -> str:
@@ -292,7 +308,7 @@ class ObjectChanged(_NucleusMessage):
     object_key: ObjectKey
     change: ObjectChange
     label_class: Annotated[int, Field(ge=1, le=255)]
-    voxels: Annotated[int, Field(ge=1)]
+    voxels: Annotated[int, Field(ge=1, le=2**63 - 1)]
     z_front: ZIndex
     merged_into: ObjectKey | None = None
 

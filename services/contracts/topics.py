@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from services.contracts.messages import (
     AcquisitionFinished,
@@ -26,6 +27,8 @@ from services.contracts.messages import (
     VolumeExtended,
 )
 
+KeyedBy = Literal["acquisition", "slice", "nucleus", "subject"]
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -43,8 +46,8 @@ class Topic:
         Types that may stand on it.
     producers, consumers
         Services, by folder name.
-    key
-        What keeps its order, in words.
+    keyed_by
+        What keeps its order: records about one of these stand in one partition.
     """
 
     name: str
@@ -53,29 +56,56 @@ class Topic:
     messages: tuple[type[Message], ...]
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
-    key: str
+    keyed_by: KeyedBy
 
 
 TOPICS: tuple[Topic, ...] = (
     Topic(
-        "acquisitions", 1, 90, (AcquisitionOpened, DecisionRecorded, AcquisitionFinished),
+        "acquisitions", 8, 90, (AcquisitionOpened, DecisionRecorded, AcquisitionFinished),
         ("ingest",), ("extract-follow", "results"), "acquisition",
     ),
-    Topic("slices", 8, 60, (SliceIngested, SliceAbsent), ("ingest",), ("extract-detect", "results"), "acquisition and z"),
-    Topic("outlines", 8, 60, (OutlinesDetected, SliceAbsent), ("extract-detect", "extract-follow"), ("extract-follow",), "acquisition"),
-    Topic("nuclei", 8, 60, (NucleusOpened, NucleusClosed), ("extract-follow",), ("postprocess", "results"), "nucleus"),
+    Topic("slices", 8, 60, (SliceIngested, SliceAbsent), ("ingest",), ("extract-detect", "results"), "slice"),
+    Topic(
+        "outlines", 8, 60, (OutlinesDetected, SliceAbsent),
+        ("extract-detect", "extract-follow"), ("extract-follow",), "acquisition",
+    ),
+    Topic(
+        "nuclei", 8, 60, (NucleusOpened, NucleusClosed),
+        ("extract-follow",), ("postprocess", "results"), "nucleus",
+    ),
     Topic("crops", 8, 60, (CropExtracted, CropAbsent), ("extract-follow",), ("inference",), "nucleus"),
-    Topic("segmentations", 8, 60, (CropSegmented, CropAbsent), ("inference", "postprocess"), ("postprocess",), "nucleus"),
-    Topic("volumes", 8, 60, (VolumeExtended, VolumeClosed), ("postprocess",), ("components", "results"), "nucleus"),
+    Topic(
+        "segmentations", 8, 60, (CropSegmented, CropAbsent),
+        ("inference", "postprocess"), ("postprocess",), "nucleus",
+    ),
+    Topic(
+        "volumes", 8, 60, (VolumeExtended, VolumeClosed),
+        ("postprocess",), ("components", "results"), "nucleus",
+    ),
     Topic("objects", 8, 60, (ObjectChanged,), ("components",), ("results",), "nucleus"),
     Topic("components", 8, 60, (ComponentsMeasured,), ("components",), ("results",), "nucleus"),
-    Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "model"),
-    Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "request"),
+    Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "subject"),
+    Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "subject"),
     Topic(
         "dead-letters", 1, 90, (DeadLettered,),
         ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "trainer"),
-        ("results",), "service",
+        ("results",), "subject",
     ),
 )  # fmt: skip
 
 TOPICS_BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+def record_key(topic: str, message: Message) -> str:
+    """Return the key of a message on a topic.
+
+    The same message may stand on two topics in different orders: an absent slice is one of many independent
+    ones on `slices`, and keeps its acquisition's order on `outlines`.
+    """
+    match TOPICS_BY_NAME[topic].keyed_by:
+        case "acquisition":
+            return message.about_acquisition
+        case "slice":
+            return message.identity
+        case _:
+            return message.key

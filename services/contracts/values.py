@@ -14,7 +14,8 @@ ArtefactKey = Annotated[
 ]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ZIndex = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Bytes = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Pixels = Annotated[int, Field(ge=1, le=2**20)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
@@ -75,7 +76,7 @@ class ArtefactRef(Value):
 
     key: ArtefactKey
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: Bytes
 
 
 class VoxelSize(Value):
@@ -124,6 +125,12 @@ class Transform(Value):
     xx: FiniteFloat = 1.0
     shift_y_px: FiniteFloat = 0.0
     shift_x_px: FiniteFloat = 0.0
+
+    @model_validator(mode="after")
+    def _can_be_inverted(self) -> Transform:
+        if self.yy * self.xx - self.yx * self.xy == 0:
+            raise ValueError("a transform that maps the slice onto a line or a point is none")
+        return self
 
 
 class GreyMapping(Value):

@@ -85,12 +85,12 @@ class DetectionProfile:
     smoothing_nm: float = 24.0
     band_nm: float = 90.0
     band_gap_nm: float = 45.0
-    step_weight: float = 0.35
+    step_weight: float = 0.6
     ridge_limit: float = 4.6
     step_limit: float = 8.0
-    min_evidence: float = 1.6
+    min_evidence: float = 2.2
     min_support: float = 0.82
-    supporting_evidence: float = 1.15
+    supporting_evidence: float = 1.6
     max_overlap: float = 0.25
 
     def __post_init__(self) -> None:

@@ -41,13 +41,19 @@ class Keeper:
 
         Raises
         ------
+        OSError
+            If the file cannot be read.
         TransientError
             If the store cannot be written now.
         """
         key = raw_key(self._acquisition_id, found.z_zero, found.sha256)
         try:
-            raw = self._store.put_file(key, self._folders.path(listed.key), found.sha256)
-        except ArtefactCorruptError:
+            if shown(listed.key.name) == listed.key.name:
+                raw = self._store.put_file(key, self._folders.path(listed.key), found.sha256)
+            else:
+                # A reference to the file would have to be written down, and its name cannot be.
+                raw = self._put_bytes(key, listed, found.sha256)
+        except (ArtefactCorruptError, FileNotFoundError):
             return None
         return FileRead(
             file=version_of(listed),
@@ -81,6 +87,13 @@ class Keeper:
         return FileRefused(
             file=version_of(listed), original=original, z=listed.z, fault=found.fault, attempts=found.attempts
         )
+
+    def _put_bytes(self, key: str, listed: Listed, expected_sha256: str) -> ArtefactRef:
+        with self._folders.open(listed.key) as file:
+            payload = file.read()
+        if sha256(payload) != expected_sha256:
+            raise ArtefactCorruptError(f"{shown(listed.key.name)} changed while it was read")
+        return self._store.put(key, payload)
 
     def _copy(self, listed: Listed) -> ArtefactRef | None:
         with self._folders.open(listed.key) as file:

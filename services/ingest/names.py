@@ -26,9 +26,13 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The file may be a slice; `z` is that of its first page, None if the name does not say."""
+    """The file may be a slice; `z` is that of its first page, None if the name does not say.
+
+    `impossible_z` is a number that stands where z should and is too large for one.
+    """
 
     z: int | None
+    impossible_z: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,14 @@ class NameRules:
         Shell patterns; a name that matches none of them is ignored.
     extensions
         Endings of slices, in lower case with the dot.
+    largest_z
+        A number beyond it is no z.
     """
 
     pattern: re.Pattern[str]
     include: Sequence[str] = ("*",)
     extensions: Sequence[str] = (".tif", ".tiff")
+    largest_z: int = 99_999
 
 
 def compile_pattern(text: str) -> re.Pattern[str]:
@@ -92,14 +99,16 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
     --------
     >>> rules = NameRules(compile_pattern(DEFAULT_PATTERN))
     >>> classify("roi_3_slice_0042.tif", rules)
-    Candidate(z=42)
+    Candidate(z=42, impossible_z=None)
     >>> classify("overview.tif", rules)
-    Candidate(z=None)
+    Candidate(z=None, impossible_z=None)
     >>> classify("notes.txt", rules), classify(".slice_0042.tif.part", rules)
     (Ignored(reason='extension'), Ignored(reason='unfinished'))
     >>> atlas = NameRules(compile_pattern("slice_(?P<z>[0-9]+)_z="))
     >>> classify("slice_00121_z=1.2100um.tif", atlas)
-    Candidate(z=121)
+    Candidate(z=121, impossible_z=None)
+    >>> classify("image_20190809.tif", rules)
+    Candidate(z=None, impossible_z=20190809)
     """
     reason = _not_a_slice(name, rules)
     if reason is not None:
@@ -107,7 +116,11 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
     found = rules.pattern.search(name)
     digits = found.group("z") if found else None
     # A group may take part in no match, or match something that is no number.
-    return Candidate(int(digits) if digits is not None and digits.isdecimal() and len(digits) < 20 else None)
+    if digits is None or not digits.isdecimal():
+        return Candidate(None)
+    # Python refuses to read numbers of thousands of digits.
+    z = int(digits[-1000:])
+    return Candidate(z) if z <= rules.largest_z else Candidate(None, z)
 
 
 def _not_a_slice(name: str, rules: NameRules) -> str | None:

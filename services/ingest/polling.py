@@ -108,7 +108,7 @@ class FolderPolls:
                 if what.reason == "unfinished" and (stamp := self._stamp(key)):
                     moving.add((key, stamp))
             elif key not in self._left_alone and (stamp := self._stamp(key)):
-                unsettled.append(Listed(key, *stamp, what.z))
+                unsettled.append(Listed(key, *stamp, what.z, what.impossible_z))
         return Poll(tuple(unsettled), ignored, marked, count, frozenset(moving))
 
     def _what(self, key: FileKey) -> Ignored | Candidate:
@@ -133,8 +133,9 @@ class FolderPolls:
             self._suspects.discard(known_as)
             return
         self._suspects.add(known_as)
-        what = self._what(key)
-        unsettled.append(Listed(key, *stamp, what.z if isinstance(what, Candidate) else None))
+        what = classify(key.name, self._rules)
+        if isinstance(what, Candidate):
+            unsettled.append(Listed(key, *stamp, what.z, what.impossible_z))
 
     def _next_to_check(self) -> frozenset[FileKey]:
         if self._cursor >= len(self._settled):

@@ -222,14 +222,16 @@ class FileReader:
 
     def _placed(self, listed: Listed, count: int) -> int | Unusable:
         """Return the z of page 0."""
-        z_zero = self._rules.stack_z_zero if listed.z is None and count > 1 else listed.z
+        z_zero = listed.z
+        if z_zero is None and listed.impossible_z is None and count > 1:
+            z_zero = self._rules.stack_z_zero
+        z_last = listed.impossible_z if z_zero is None else z_zero + count - 1
+        if z_last is not None and z_last > self._rules.largest_z:
+            detail = f"z {z_last} is beyond {self._rules.largest_z}; set the pattern for names, or the largest z"
+            return Unusable(Fault(reason="z_out_of_range", detail=detail), may_grow=False)
         if z_zero is None:
             detail = "no z is in the name; set the pattern for names"
             return Unusable(Fault(reason="name_without_z", detail=detail), may_grow=False)
-        z_last = z_zero + count - 1
-        if z_last > self._rules.largest_z:
-            detail = f"z {z_last} is beyond {self._rules.largest_z}; set the pattern for names, or the largest z"
-            return Unusable(Fault(reason="z_out_of_range", detail=detail), may_grow=False)
         return z_zero
 
     def _channel(self, reader: TiffReader) -> int | None:

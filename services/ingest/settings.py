@@ -101,7 +101,7 @@ class IngestSettings(BaseModel):
     @property
     def name_rules(self) -> NameRules:
         """How names are read."""
-        return NameRules(compile_pattern(self.pattern), self.include, self.extensions)
+        return NameRules(compile_pattern(self.pattern), self.include, self.extensions, self.largest_z)
 
     @property
     def reading_rules(self) -> ReadingRules:

@@ -17,12 +17,13 @@ class FileKey(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A file as the folder lists it; `z` is what its name says."""
+    """A file as the folder lists it, with the z that its name says, or the number that is too large for one."""
 
     key: FileKey
     size_bytes: int
     mtime_ns: int
     z: int | None
+    impossible_z: int | None = None
 
 
 @dataclass(slots=True)

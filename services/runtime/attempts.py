@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
+from services.runtime.errors import TransientError
 from services.runtime.store.port import ArtefactStore
 
 
@@ -33,7 +35,7 @@ class Attempts:
         """Count one more attempt of each name, durably, and return the counts."""
         for name in names:
             self._counts[name] = self._counts.get(name, 0) + 1
-        self._store.put(self._key, json.dumps(self._counts, sort_keys=True).encode())
+        self._keep()
         return {name: self._counts[name] for name in names}
 
     def suspects(self, names: Iterable[str]) -> bool:
@@ -49,3 +51,9 @@ class Attempts:
         """Take one attempt back: an outage, not the message, ended it."""
         for name in names:
             self._counts[name] = max(0, self._counts.get(name, 0) - 1)
+        # If it is the store that is out, the attempt stays counted, which only a death could turn into blame.
+        with suppress(TransientError):
+            self._keep()
+
+    def _keep(self) -> None:
+        self._store.put(self._key, json.dumps(self._counts, sort_keys=True).encode())

@@ -17,6 +17,7 @@ import structlog
 from services.contracts.codec import MalformedMessageError, decode, encode
 from services.contracts.keys import sha256
 from services.contracts.messages import DeadLettered
+from services.contracts.topics import record_key
 from services.runtime.attempts import Attempts
 from services.runtime.bus.port import Consumer, Outgoing, PartitionsLostError, Producer, Record
 from services.runtime.clock import Clock
@@ -40,6 +41,9 @@ class FaultPolicy:
     ----------
     attempts
         Tries of one message before it is dead-lettered.
+    deaths
+        Deaths of the process over one message, alone in hand, before that is blamed: more than `attempts`,
+        since a process may also be killed by somebody else, and at any moment.
     burst
         Dead letters in a row that stop the service.
     window, window_share
@@ -49,6 +53,7 @@ class FaultPolicy:
     """
 
     attempts: int = 3
+    deaths: int = 6
     burst: int = 5
     window: int = 50
     window_share: float = 0.2
@@ -70,7 +75,8 @@ class Ports:
 def outgoing(publication: Publication) -> Outgoing:
     """Return the record of a publication."""
     message = publication.message
-    return Outgoing(publication.topic, message.key, type(message).__name__, encode(message))
+    key = record_key(publication.topic, message)
+    return Outgoing(publication.topic, key, type(message).__name__, encode(message))
 
 
 def _name(record: Record) -> str:
@@ -111,6 +117,7 @@ class ServiceLoop:
             If the service must be suspected rather than its messages.
         """
         if self._ports.clock.monotonic_s() < self._resume_at_s:
+            self._keep_membership()
             return False
         try:
             records = self._ports.consumer.poll(self.handler.batch_size, timeout_s)
@@ -178,7 +185,7 @@ class ServiceLoop:
         received = _decoded(record)
         if isinstance(received, PermanentError):
             return [Answer(fault=received)]
-        if count > self._policy.attempts:
+        if count > self._policy.deaths:
             return [Answer(fault=PermanentError("crashed", f"the process died {count - 1} times while working on it"))]
         try:
             return [self.handler.handle([received])[0]]
@@ -260,6 +267,17 @@ class ServiceLoop:
             self._ports.consumer.rewind()
         except TransientError:
             log.debug("rewind_deferred", service=self.handler.name)
+
+    def _keep_membership(self) -> None:
+        """Stay a member of the group while an outage lasts: a silent one would lose its partitions."""
+        consumer = self._ports.consumer
+        consumer.pause(consumer.assignment())
+        try:
+            consumer.poll(1, 0.0)
+        except TransientError:
+            log.debug("membership_unsure", service=self.handler.name)
+        finally:
+            consumer.resume(consumer.assignment())
 
     def _recovered(self) -> None:
         if self._pause_s:

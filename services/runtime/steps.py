@@ -77,10 +77,13 @@ class StepLog:
         self._store = store
         self._prefix = f"{stream}/steps/{service}"
         self._next = sum(1 for _ in store.keys(self._prefix))
+        self._numbers: dict[tuple[str, str, str], int] | None = None
 
     def append(self, step: Step) -> None:
         """Store a step; only after this may its publications leave."""
         self._store.put(f"{self._prefix}/{self._next:08d}", _to_bytes(step))
+        if self._numbers is not None:
+            self._numbers |= {_name(entry.received): self._next for entry in step.entries}
         self._next += 1
 
     def __len__(self) -> int:
@@ -100,10 +103,15 @@ class StepLog:
 
     def publications_of(self, received: Received) -> tuple[Publication, ...] | None:
         """Return what a message led to when it was applied, or None if it never was."""
-        wanted = (received.topic, type(received.message).__name__, received.message.identity)
-        for number in reversed(range(self._next)):
-            for entry in self.read(number).entries:
-                message = entry.received.message
-                if (entry.received.topic, type(message).__name__, message.identity) == wanted:
-                    return entry.publications
-        return None
+        if self._numbers is None:
+            # Only repetitions ask, and they come in crowds: after a restart, or when the bus is rebuilt.
+            self._numbers = {_name(entry.received): n for n in range(self._next) for entry in self.read(n).entries}
+        number = self._numbers.get(_name(received))
+        if number is None:
+            return None
+        entries = self.read(number).entries
+        return next(entry.publications for entry in entries if _name(entry.received) == _name(received))
+
+
+def _name(received: Received) -> tuple[str, str, str]:
+    return received.topic, type(received.message).__name__, received.message.identity

@@ -75,7 +75,7 @@ def write_volume(path: Path, grey: Labels, classes: Labels, objects: NDArray[np.
         (labels.create_group("classes"), classes),
         (labels.create_group("objects"), objects),
     ):
-        parent.create_array("0", data=array, chunks=(16, 32, 32))
+        parent.create_array("0", data=array, chunks=(16, 256, 256))
 
 
 def nucleus_columns(nucleus_id: str, **overrides: object) -> dict[str, object]:

@@ -8,6 +8,8 @@ What every adapter promises, the contract suite in `tests/contract/bus_suite.py`
   publishing again repeats them, and receivers tell repetitions by message identity.
 - A group's members share a topic's partitions; each partition has one owner at a time. Polling moves
   the *position*; only `commit` moves the *committed offset*, from which a new owner starts.
+- Partition p of every topic that a group reads, of those with equally many, belongs to one member, so that
+  topics of one key can be joined (on Kafka: the range assignor).
 - Ownership changes only inside `poll`. Partitions that another member has taken are reported
   through `Consumer.assignment`, and committing them raises `PartitionsLostError`: unfinished work on
   them is dropped, since the new owner repeats it.

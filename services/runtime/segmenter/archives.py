@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from services.contracts.model_card import FusionRules, ModelCard, ModelSet
 from services.runtime.segmenter.port import ModelSetError
@@ -16,8 +14,6 @@ from services.runtime.segmenter.port import ModelSetError
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 ARCHIVE = "network.pt2"
-
-Network = Callable[[Tensor], Tensor]
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -57,7 +53,7 @@ def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
     return ModelSet(cards=tuple(chosen), fusion=fusion)
 
 
-def load_network(models_dir: Path, card: ModelCard) -> torch.nn.Module:
+def load_network(models_dir: Path, card: ModelCard) -> torch.fx.GraphModule:
     """Load an exported network after its bytes have been checked against the card.
 
     An archive is trusted only as far as its hash: nothing of it is opened before that is verified.
@@ -73,4 +69,6 @@ def load_network(models_dir: Path, card: ModelCard) -> torch.nn.Module:
     here = torch.__version__.partition("+")[0]
     if here != card.torch_version:
         raise ModelSetError(f"{card.address} was exported for torch {card.torch_version}, this is {here}")
-    return torch.export.load(BytesIO(payload)).module()
+    network = torch.export.load(BytesIO(payload)).module()
+    assert isinstance(network, torch.fx.GraphModule)
+    return network

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 from services.contracts.messages import MESSAGE_TYPES, Message
-from services.contracts.topics import TOPICS, TOPICS_BY_NAME, Topic
+from services.contracts.topics import TOPICS, TOPICS_BY_NAME, Topic, record_key
 from tests.support.messages import ACQUISITION, EXAMPLES, NUCLEUS
 
 HANDLERS = {
@@ -59,47 +59,24 @@ def test_every_service_but_the_first_and_the_last_hears_and_says_something() -> 
     assert said == HANDLERS - {"results"}
 
 
-ABOUT = {
-    "acquisition": ACQUISITION,
-    "nucleus": f"{ACQUISITION}/{NUCLEUS}",
-    "model": "membrane-16nm",
-    "request": "request-12",
-    "service": "extract-detect",
-}
-
-
-def key_is_about(topic: Topic, kind: type[Message]) -> bool:
-    key = EXAMPLES[kind].key
-    if topic.key == "acquisition and z":
-        return key.startswith(f"{ACQUISITION}/") and key.rpartition("/")[2].isdigit()
-    return key == ABOUT[topic.key]
-
-
-WRONG_KEY = pytest.mark.xfail(
-    strict=True, reason="an absent slice is keyed by its z on `outlines` too, past the follower of its acquisition"
-)
-SAID = [
-    pytest.param(
-        topic,
-        kind,
-        id=f"{topic.name}-{kind.__name__}",
-        marks=[WRONG_KEY] if (topic.name, kind.__name__) == ("outlines", "SliceAbsent") else [],
-    )
-    for topic in TOPICS
-    for kind in topic.messages
-]
+ABOUT = {"acquisition": ACQUISITION, "nucleus": f"{ACQUISITION}/{NUCLEUS}"}
+SUBJECTS = {"models": "membrane-16nm", "training-requests": "request-12", "dead-letters": "extract-detect"}
+SAID = [pytest.param(topic, kind, id=f"{topic.name}-{kind.__name__}") for topic in TOPICS for kind in topic.messages]
 
 
 @pytest.mark.parametrize(("topic", "kind"), SAID)
 def test_a_message_has_the_key_that_its_topic_promises(topic: Topic, kind: type[Message]) -> None:
-    assert key_is_about(topic, kind)
+    key = record_key(topic.name, EXAMPLES[kind])
+    if topic.keyed_by == "slice":
+        assert key.startswith(f"{ACQUISITION}/z")
+    else:
+        assert key == (SUBJECTS[topic.name] if topic.keyed_by == "subject" else ABOUT[topic.keyed_by])
 
 
-@pytest.mark.xfail(strict=True, reason="acquisitions has 1 partition, outlines 8: two followers would hear half each")
 def test_topics_that_one_service_joins_by_one_key_have_as_many_partitions() -> None:
     # Only then does what they say about one nucleus, or one acquisition, go to one replica.
     sizes: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for topic in TOPICS:
         for consumer in set(topic.consumers) - {"results"}:
-            sizes[consumer, topic.key][topic.name] = topic.partitions
+            sizes[consumer, topic.keyed_by][topic.name] = topic.partitions
     assert {joined: found for joined, found in sizes.items() if len(set(found.values())) > 1} == {}

@@ -29,11 +29,15 @@ RULES = NameRules(compile_pattern(DEFAULT_PATTERN))
         ("0007.ome.tif", 7),
         ("slice_12_final.tif", 12),
         ("overview.tif", None),
-        ("slice_99999999999999999999.tif", None),
     ],
 )
 def test_z_is_the_last_number_before_the_extension(name: str, z: int | None) -> None:
     assert classify(name, RULES) == Candidate(z)
+
+
+def test_a_number_too_large_for_a_z_is_none() -> None:
+    assert classify("image_20190809.tif", RULES) == Candidate(None, 20190809)
+    assert classify("slice_" + "9" * 6000 + ".tif", RULES).impossible_z is not None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

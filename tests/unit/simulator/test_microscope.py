@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,30 +19,29 @@ def no_waiting(_seconds: float) -> None:
     raise AssertionError("nobody asked for a period")
 
 
+def first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
+    page = file.pages[0]
+    assert isinstance(page, tifffile.TiffPage)
+    return page
+
+
 def microscope(phantom: Phantom, folder: Path, image_format: ImageFormat = "grey8") -> Microscope:
     return Microscope(phantom, folder, image_format, None, no_waiting)
 
 
 def test_an_image_is_read_back_with_its_pixel_size() -> None:
     image = np.arange(11 * 7, dtype=np.uint8).reshape(11, 7)
-    data = b"".join(tiff_pieces(image, 4.0))
-    path = Path("unused")
-    with tifffile.TiffFile(_stream(data), name=str(path)) as file:
-        page = file.pages[0]
+    with tifffile.TiffFile(io.BytesIO(b"".join(tiff_pieces(image, 4.0)))) as file:
+        page = first_page(file)
         assert np.array_equal(page.asarray(), image)
         assert page.compression == tifffile.COMPRESSION.NONE
         numerator, denominator = page.tags["XResolution"].value
         assert numerator / denominator == pytest.approx(1e7 / 4.0)
 
 
-def _stream(data: bytes):  # noqa: ANN202 - an in-memory file
-    import io
-
-    return io.BytesIO(data)
-
-
 def test_a_file_grows_in_place_and_is_incomplete_until_its_last_piece(phantom: Phantom, tmp_path: Path) -> None:
-    sizes, waits = [], []
+    sizes: list[int] = []
+    waits: list[float] = []
     path = tmp_path / slice_name(5, 64.0, 50)
 
     def look(seconds: float) -> None:
@@ -54,7 +54,7 @@ def test_a_file_grows_in_place_and_is_incomplete_until_its_last_piece(phantom: P
     assert len(growth) >= 5
     assert sum(waits) == pytest.approx(10.0)
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = first_page(file)
         ends = [start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
     assert max(ends) == path.stat().st_size == growth[-1]
     assert growth[-2] < max(ends)

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from services.simulator.truth import OtherAcquisitionError
 MakeSpec = Callable[..., PhantomSpec]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill."""
 
 
@@ -36,8 +37,14 @@ def contents(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def described(directory: Path) -> dict[str, object]:
+def described(directory: Path) -> dict[str, Any]:
     return dict(json.loads((directory / "truth" / "acquisition.json").read_text()))
+
+
+def truth_array(directory: Path, name: str) -> zarr.Array[Any]:
+    array = zarr.open_group(directory / "truth" / name, mode="r")["0"]
+    assert isinstance(array, zarr.Array)
+    return array
 
 
 def test_slices_and_truth_are_those_of_the_phantom(make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -46,7 +53,7 @@ def test_slices_and_truth_are_those_of_the_phantom(make_spec: MakeSpec, tmp_path
     phantom = Phantom(spec)
     assert (tmp_path / "slices" / "ACQUISITION_FINISHED").exists()
     for name in ("classes", "nuclei", "bivalents", "chromosomes"):
-        array = zarr.open_group(tmp_path / "truth" / name, mode="r")["0"]
+        array = truth_array(tmp_path, name)
         assert array.shape == phantom.shape_zyx
         for z in (0, 15, 16, 39):
             assert np.array_equal(array[z], getattr(phantom.truth(z), name))
@@ -56,7 +63,7 @@ def test_slices_and_truth_are_those_of_the_phantom(make_spec: MakeSpec, tmp_path
 
 def test_truth_is_ome_zarr_in_nanometres(make_spec: MakeSpec, tmp_path: Path) -> None:
     run(tmp_path, make_spec(n_slices=3))
-    ome = zarr.open_group(tmp_path / "truth" / "nuclei", mode="r").attrs["ome"]
+    ome: Any = zarr.open_group(tmp_path / "truth" / "nuclei", mode="r").attrs["ome"]
     assert ome["version"] == "0.5"
     (multiscale,) = ome["multiscales"]
     assert [(axis["name"], axis["type"], axis["unit"]) for axis in multiscale["axes"]] == [
@@ -76,7 +83,7 @@ def test_transforms_and_faults_are_told_slice_by_slice(make_spec: MakeSpec, tmp_
     assert [int(row["k"]) for row in rows] == list(range(40))
     assert [float(row["dx_nm"]) for row in rows] == pytest.approx(phantom.stage.dx_nm.tolist(), rel=1e-6)
     flags = {int(row["k"]): row["flags"].split("+") for row in rows if row["flags"]}
-    faults = {int(z): names for z, names in described(tmp_path)["faults"].items()}  # type: ignore[attr-defined]
+    faults = {int(z): names for z, names in described(tmp_path)["faults"].items()}
     assert {
         z: [flag for flag in names if flag != "restart"] for z, names in flags.items() if names != ["restart"]
     } == faults
@@ -100,9 +107,9 @@ def test_a_killed_simulation_goes_on_to_the_same_bytes(make_spec: MakeSpec, tmp_
 
     def kill(done: int, _total: int) -> None:
         if done == stop:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path / "cut", spec, progress=kill)
     # What a kill leaves behind: a torn line, and a file that had only begun to grow.
     with (tmp_path / "cut" / "truth" / "transforms.csv").open("a") as file:
@@ -136,7 +143,6 @@ def test_another_acquisition_is_not_written_over(make_spec: MakeSpec, tmp_path: 
 def test_nuclei_are_described_with_what_cuts_them(make_spec: MakeSpec, tmp_path: Path) -> None:
     run(tmp_path, make_spec(n_slices=100))
     nuclei = described(tmp_path)["nuclei"]
-    assert isinstance(nuclei, list)
     assert nuclei[0]["whole"]
     assert nuclei[0]["cut_by"] == []
     assert nuclei[0]["last_z"] - nuclei[0]["first_z"] == pytest.approx(64, abs=10)
@@ -150,16 +156,14 @@ def test_nuclei_are_described_with_what_cuts_them(make_spec: MakeSpec, tmp_path:
 def test_few_slices_cut_the_nuclei_in_z_and_say_so(make_spec: MakeSpec, tmp_path: Path) -> None:
     run(tmp_path, make_spec(n_slices=8))
     nuclei = described(tmp_path)["nuclei"]
-    assert isinstance(nuclei, list)
     assert nuclei[0]["cut_by"] == ["z0", "z1"]
     assert (nuclei[0]["first_z"], nuclei[0]["last_z"]) == (0, 7)
-    assert (np.asarray(zarr.open_group(tmp_path / "truth" / "nuclei", mode="r")["0"]) == 1).any(axis=(1, 2)).all()
+    assert (np.asarray(truth_array(tmp_path, "nuclei")) == 1).any(axis=(1, 2)).all()
 
 
 def test_a_nucleus_that_drift_moves_over_the_border_is_cut(make_spec: MakeSpec, tmp_path: Path) -> None:
     run(tmp_path, make_spec("jitter=60", n_slices=100))
     nuclei = described(tmp_path)["nuclei"]
-    assert isinstance(nuclei, list)
     assert not nuclei[0]["whole"]
 
 
