@@ -16,9 +16,9 @@ from services.cli.console import OUT
 from services.cli.display import RunDisplay
 from services.cli.options import SHIPPED_MODELS, voxel_size, voxel_size_in_name
 from services.contracts.values import VoxelSize
-from services.embedded.progress import duration
 from services.embedded.preview import preview
-from services.embedded.run import Outcome, run_to_the_end
+from services.embedded.progress import duration
+from services.embedded.run import Outcome, Surroundings, run_to_the_end
 from services.embedded.settings import STATE, RunSettings, load, settle
 from services.evaluation import evaluate as score
 from services.evaluation import format_scores
@@ -74,36 +74,46 @@ def simulate(
     OUT.print(f"slices in {directory / 'slices'}, truth in {directory / 'truth'}")
 
 
-def run(  # noqa: PLR0913 - the options are the command line of design.md
-    slices: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder the microscope writes into")],
-    out: Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")],
-    acquisition: Annotated[
-        str | None, typer.Option(help="name; a second folder given under the same name is joined")
-    ] = None,
-    voxel_nm: Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")] = None,
-    profile: Annotated[
-        Literal["recommended", "manuscript", "as-run"], typer.Option(help="parameters of nucleus detection")
-    ] = "recommended",
-    watch: Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")] = False,
-    gaps: Annotated[
-        Literal["declare", "wait"], typer.Option(help="a finished folder's missing slices: declare them, or wait")
-    ] = "declare",
-    models: Annotated[Path, typer.Option(help="folder of published networks")] = SHIPPED_MODELS,
-    whole_field: Annotated[bool, typer.Option(help="one region, the whole field, instead of nuclei")] = False,
-    preview_slices: Annotated[
-        int | None, typer.Option("--preview", min=1, help="only so many slices, with an estimate for all")
-    ] = None,
-    chromosomes: Annotated[int, typer.Option(min=1, help="chromosomes expected in a nucleus")] = 12,
-    small_objects: Annotated[
-        Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")
-    ] = "3d",
-    file_pattern: Annotated[str | None, typer.Option(help="regular expression with (?P<z>...)")] = None,
-    channel: Annotated[int | None, typer.Option(help="channel of RGB files whose channels differ")] = None,
-    first_z: Annotated[int | None, typer.Option(help="z of the first slice")] = None,
-    last_z: Annotated[int | None, typer.Option(help="z of the last slice")] = None,
-    gap_timeout_s: Annotated[float | None, typer.Option(help="declare a z missing after so long")] = None,
-    nucleus_area_um2: Annotated[str | None, typer.Option(help="MIN,MAX section of a nucleus")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="serve /metrics, /healthz and /readyz here")] = None,
+Slices = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder the microscope writes into")]
+Out = Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")]
+Acquisition = Annotated[str | None, typer.Option(help="name; a second folder given under the same name is joined")]
+VoxelNm = Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")]
+Profile = Annotated[Literal["recommended", "manuscript", "as-run"], typer.Option(help="how nuclei are detected")]
+Watch = Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")]
+Gaps = Annotated[Literal["declare", "wait"], typer.Option(help="a finished folder's missing slices: declare, or wait")]
+Models = Annotated[Path, typer.Option(help="folder of published networks")]
+WholeField = Annotated[bool, typer.Option(help="one region, the whole field, instead of nuclei")]
+Preview = Annotated[int | None, typer.Option("--preview", min=1, help="only so many slices, and an estimate for all")]
+Chromosomes = Annotated[int, typer.Option(min=1, help="chromosomes expected in a nucleus")]
+SmallObjects = Annotated[Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")]
+FilePattern = Annotated[str | None, typer.Option(help="regular expression with (?P<z>...) for file names")]
+Channel = Annotated[int | None, typer.Option(help="channel of RGB files whose channels differ")]
+Z = Annotated[int | None, typer.Option(min=0, help="first, last z; default: what is there")]
+GapTimeoutS = Annotated[float | None, typer.Option(help="declare a z missing after so long; a recorded decision")]
+AreaUm2 = Annotated[str | None, typer.Option(help="MIN,MAX section of a nucleus, um2; default: the profile's")]
+MetricsPort = Annotated[int | None, typer.Option(help="serve /metrics, /healthz and /readyz here")]
+
+
+def run(
+    slices: Slices,
+    out: Out,
+    acquisition: Acquisition = None,
+    voxel_nm: VoxelNm = None,
+    profile: Profile = "recommended",
+    watch: Watch = False,
+    gaps: Gaps = "declare",
+    models: Models = SHIPPED_MODELS,
+    whole_field: WholeField = False,
+    preview_slices: Preview = None,
+    chromosomes: Chromosomes = 12,
+    small_objects: SmallObjects = "3d",
+    file_pattern: FilePattern = None,
+    channel: Channel = None,
+    first_z: Z = None,
+    last_z: Z = None,
+    gap_timeout_s: GapTimeoutS = None,
+    nucleus_area_um2: AreaUm2 = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
     wanted = RunSettings(
@@ -199,14 +209,13 @@ def _run(
     alive: Callable[[], bool] = lambda: True,
 ) -> Outcome:
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
-        return run_to_the_end(
-            out, settings, watch=watch, stop=stop, show=display.show, metrics_port=metrics_port, alive=alive
-        )
+        around = Surroundings(stop, display.show, metrics_port, alive)
+        return run_to_the_end(out, settings, around, watch=watch)
 
 
 def _preview(out: Path, wanted: RunSettings, count: int) -> None:
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
-        folder, outcome, estimate = preview(out, wanted, count, stop=stop, show=display.show)
+        folder, outcome, estimate = preview(out, wanted, count, Surroundings(stop, display.show))
     _end(folder, outcome)
     OUT.print(
         f"all {estimate.slices} slices: about {duration(estimate.seconds)} on this machine, "

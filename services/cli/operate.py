@@ -16,7 +16,7 @@ from services.cli.display import RunDisplay
 from services.contracts.codec import decode
 from services.contracts.messages import DeadLettered
 from services.embedded.progress import read_status
-from services.embedded.run import rebuild_bus
+from services.embedded.run import Surroundings, rebuild_bus
 from services.embedded.settings import STATE, RunSettings, load
 from services.ingest.requests import DeclareMissing, ResolveConflict, drop
 from services.results.manifest import verify as verify_results
@@ -104,7 +104,7 @@ def reconcile(out: Folder) -> None:
     """Rebuild the bus from the store alone, after it was lost or damaged; results stay the same."""
     settings = _settings(out)
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
-        progress = rebuild_bus(out, settings, stop=stop, show=display.show)
+        progress = rebuild_bus(out, settings, Surroundings(stop, display.show))
     OUT.print(f"rebuilt: {progress.line()}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -35,6 +35,7 @@ class TUNetArchitecture(Value):
     hidden_rate: Annotated[FiniteFloat, Field(ge=1, le=4)] = 1.0
     conv_kernel_px: Literal[3, 5, 7] = 3
     pooling: Annotated[int, Field(ge=2, le=3)] = 2
+    normalization: Literal["batch", "none"] = "batch"
 
     @property
     def shape_multiple_px(self) -> int:

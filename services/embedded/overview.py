@@ -83,4 +83,5 @@ def _contour(crop: CropExtracted, store: ArtefactStore) -> npt.NDArray[np.float6
     if not found:
         return np.empty((0, 2))
     largest = max(found, key=cv2.contourArea)
-    return largest.reshape(-1, 2)[:, ::-1] + np.array(crop.window.origin_yx, np.float64)
+    contour: npt.NDArray[np.float64] = largest.reshape(-1, 2)[:, ::-1] + np.array(crop.window.origin_yx, np.float64)
+    return contour

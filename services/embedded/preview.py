@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.embedded.progress import Progress
-from services.embedded.run import Outcome, run_to_the_end
+from services.embedded.run import Outcome, Surroundings, run_to_the_end
 from services.embedded.settings import RunSettings, settle
-from services.ingest.names import Candidate, NameRules, classify, compile_pattern, DEFAULT_PATTERN
+from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
 
 
 class NothingToPreviewError(ValueError):
@@ -55,14 +52,12 @@ def preview_window(folder: Path, count: int, pattern: str | None) -> tuple[int, 
     return chosen[0], chosen[-1], len(zs)
 
 
-def preview(
-    out: Path, settings: RunSettings, count: int, *, stop: threading.Event, show: Callable[[Progress], None]
-) -> tuple[Path, Outcome, Estimate]:
+def preview(out: Path, settings: RunSettings, count: int, around: Surroundings) -> tuple[Path, Outcome, Estimate]:
     """Run `count` slices from the middle into a folder of their own beside `out`; estimate the rest."""
     first, last, total = preview_window(settings.slices[0], count, settings.file_pattern)
     folder = out / f"preview-z{first:06d}-z{last:06d}"
     settled = settle(folder, settings.model_copy(update={"first_z": first, "last_z": last}), joined=False)
-    outcome = run_to_the_end(folder, settled, watch=False, stop=stop, show=show)
+    outcome = run_to_the_end(folder, settled, around, watch=False)
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     share = total / (last - first + 1)
     # What loading and the report cost once is counted with every slice: the estimate is on the safe side.

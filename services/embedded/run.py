@@ -42,6 +42,7 @@ from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Segmenter
 from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
+from services.runtime.store.port import ArtefactStore
 
 IDLE_S = 0.2
 KEEP_EVERY_S = 2.0
@@ -101,10 +102,13 @@ class Parts:
         Times the back-off and the display; decides nothing.
     segmenter
         The networks; by default those of the settings, in this process.
+    store
+        Wraps the store, to fail where a test wants it to.
     """
 
     clock: Clock | None = None
     segmenter: Segmenter | None = None
+    store: Callable[[DirectoryStore], ArtefactStore] = lambda store: store
 
 
 class EmbeddedRun:
@@ -131,32 +135,38 @@ class EmbeddedRun:
         *,
         watch: bool,
         parts: Parts = Parts(),
-        from_start: bool = False,  # noqa: B008 - frozen
+        from_start: bool = False,
     ) -> None:
         self._out, self._settings, self._clock = out, settings, parts.clock or SystemClock()
         state = out / STATE
         state.mkdir(parents=True, exist_ok=True)
-        self._resources = ExitStack()
-        self._resources.enter_context(_only_one(state))
         self.metrics = PrometheusMetrics()
         self.heartbeat = Heartbeat(self._clock, STUCK_AFTER_S)
-        self.store = DirectoryStore(state / "store", reference_files=True)
-        self.bus = SqliteBus(state / "bus.sqlite", clock=self._clock)
-        self._resources.callback(self.bus.close)
-        self._resources.callback(self.store.close)
-        self.bus.create_topics(TOPICS)
-        self._segmenter = self._resources.enter_context(
-            parts.segmenter or InProcessSegmenter(settings.models, settings.numeric_profile)
-        )
         self.times = StageTimes(state / REPORT_FILE, self._clock)
         self._began_s = self._clock.monotonic_s()
-        self._segmented_before = 0
-        self._results = Results(out, self.store)
+        self._at_rest = False
+        with ExitStack() as resources:
+            self._open(state, parts, resources)
+            self._results = Results(out, self.store)
+            ports = IngestPorts(self._producer, self.store, self._clock, self.metrics)
+            wanted = ingest_settings(settings, watch=watch, requests=state / "requests")
+            self.ingest = IngestTurns(Ingest(wanted, ports, from_start=from_start), self._clock)
+            self._loops = self._services()
+            # Whatever fails above releases what was taken; from here on `close` does.
+            self._resources = resources.pop_all()
+
+    def _open(self, state: Path, parts: Parts, resources: ExitStack) -> None:
+        resources.enter_context(_only_one(state))
+        directory = DirectoryStore(state / "store", reference_files=True)
+        resources.callback(directory.close)
+        self.store = parts.store(directory)
+        self.bus = SqliteBus(state / "bus.sqlite", clock=self._clock)
+        resources.callback(self.bus.close)
+        self.bus.create_topics(TOPICS)
         self._producer = self.bus.producer()
-        ports = IngestPorts(self._producer, self.store, self._clock, self.metrics)
-        wanted = ingest_settings(settings, watch=watch, requests=state / "requests")
-        self.ingest = IngestTurns(Ingest(wanted, ports, from_start=from_start), self._clock)
-        self._loops = self._services()
+        self._segmenter = resources.enter_context(
+            parts.segmenter or InProcessSegmenter(self._settings.models, self._settings.numeric_profile)
+        )
 
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
@@ -188,6 +198,8 @@ class EmbeddedRun:
         for loop in self._loops:
             with self.times.stage(loop.handler.name):
                 worked |= loop.step()
+        # A service knows what waits for it once it has looked: before the first turn nobody has.
+        self._at_rest = not worked
         return worked
 
     @property
@@ -198,7 +210,7 @@ class EmbeddedRun:
     @property
     def complete(self) -> bool:
         """Whether the acquisition has ended and every message has been answered."""
-        return self.ingest.done and not any(loop.paused or loop.lag() for loop in self._loops)
+        return self._at_rest and self.ingest.done and not any(loop.paused or loop.lag() for loop in self._loops)
 
     def progress(self) -> Progress:
         """Return how far the run is."""
@@ -278,47 +290,54 @@ def _only_one(state: Path) -> Iterator[None]:
         yield
 
 
-def run_to_the_end(
-    out: Path,
-    settings: RunSettings,
-    *,
-    watch: bool,
-    stop: threading.Event,
-    show: Callable[[Progress], None],
-    metrics_port: int | None = None,
-    alive: Callable[[], bool] = lambda: True,
-) -> Outcome:
-    """Run until the acquisition is complete, or `stop` is set.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run is watched by, and watches.
 
-    Parameters
+    Attributes
     ----------
-    out, settings, watch
-        As in `EmbeddedRun`.
     stop
         Set by a signal; the run ends after the turn in hand, with everything durable.
     show
-        Called with the progress after every turn that had work.
+        Called with the progress after every turn.
     metrics_port
         Where to serve metrics and health; None: nowhere.
     alive
         Whether whoever writes the slices still lives.
     """
+
+    stop: threading.Event
+    show: Callable[[Progress], None]
+    metrics_port: int | None = None
+    alive: Callable[[], bool] = lambda: True
+
+
+def run_to_the_end(out: Path, settings: RunSettings, around: Surroundings, *, watch: bool) -> Outcome:
+    """Run until the acquisition is complete, or somebody stops it.
+
+    Parameters
+    ----------
+    out, settings, watch
+        As in `EmbeddedRun`.
+    around
+        Who stops and watches it.
+    """
     clock = SystemClock()
     run = EmbeddedRun(out, settings, watch=watch, parts=Parts(clock=clock))
     try:
-        with _served(run, metrics_port):
+        with _served(run, around.metrics_port):
             keep_at_s = 0.0
-            while not stop.is_set() and not run.complete:
+            while not around.stop.is_set() and not run.complete:
                 worked = run.turn()
                 progress = run.progress()
-                show(progress)
+                around.show(progress)
                 run.times.point(progress.seen, progress.final_z)
                 if clock.monotonic_s() >= keep_at_s:
                     run.keep_state()
                     keep_at_s = clock.monotonic_s() + KEEP_EVERY_S
                 if not worked:
-                    _check_alive(run, alive)
-                    clock.wait(IDLE_S, stop)
+                    _check_alive(run, around.alive)
+                    clock.wait(IDLE_S, around.stop)
             stopped = not run.complete
             if not stopped:
                 run.finish()
@@ -328,9 +347,7 @@ def run_to_the_end(
         run.close()
 
 
-def rebuild_bus(
-    out: Path, settings: RunSettings, *, stop: threading.Event, show: Callable[[Progress], None]
-) -> Progress:
+def rebuild_bus(out: Path, settings: RunSettings, around: Surroundings) -> Progress:
     """Throw the bus away and fill it again from the store (design, State).
 
     Ingest says again what its journal holds; every service behind finds its artefact or its step record,
@@ -340,8 +357,8 @@ def rebuild_bus(
         (out / STATE / name).unlink(missing_ok=True)
     run = EmbeddedRun(out, settings, watch=True, from_start=True)
     try:
-        while not stop.is_set() and (run.turn() or run.busy):
-            show(run.progress())
+        while not around.stop.is_set() and (run.turn() or run.busy):
+            around.show(run.progress())
         if run.complete:
             run.finish()
         run.keep_state()

@@ -85,7 +85,8 @@ def settle(out: Path, wanted: RunSettings, *, joined: bool) -> RunSettings:
         fresh = [folder for folder in wanted.slices if folder not in before.slices]
         if fresh and not joined:
             raise OtherRunError(
-                f"{out} holds the slices of {', '.join(map(str, before.slices))}, not of {fresh[0]}: choose another --out, "
+                f"{out} holds the slices of {', '.join(map(str, before.slices))}, not of {fresh[0]}: "
+                "choose another --out, "
                 f"or say that both are one acquisition with --acquisition {before.acquisition}"
             )
         wanted = wanted.model_copy(update={"slices": (*before.slices, *fresh)})

@@ -23,7 +23,6 @@ from services.contracts.messages import (
     NucleusOpened,
     OutlinesDetected,
     SliceAbsent,
-    SliceIngested,
 )
 from services.contracts.values import AbsenceReason, AbsentPlane, PixelWindow, PlaneKind, Side
 from services.extract.cutting import Cutter

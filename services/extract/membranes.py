@@ -18,6 +18,7 @@ _COARSE_TURNS = 4  # a proposal is at most 0.7 radii off; so many steps bring it
 _INNER_PART, _OUTER_PART = 0.32, 1.25  # rays cover this much less and more than the window of sizes
 _COARSE_STEPS = 25  # radial steps of the coarse search in the least radius
 _FINE_BAND = 5  # the fine search looks this many coarse steps to either side
+_STRICTNESS = (0.5, 0.75, 0.85)  # part of what a ring must show in the end that a proposal shows after so many steps
 _TURN_COST = 0.75  # in textures
 _TEXTURE_WINDOW_NM = 225.0
 _SD_PER_MEDIAN = 1.4826
@@ -54,6 +55,11 @@ class _Rings:
     def mean_evidence(self) -> Points:
         seen = np.maximum(self.visible.sum(axis=1), self.visible.shape[1] / 8)
         return np.asarray((self.evidence * self.visible).sum(axis=1) / seen, np.float64)
+
+    def support(self, level: float) -> Points:
+        """Part of the visible ring whose evidence reaches a level."""
+        seen = np.maximum(self.visible.sum(axis=1), 1)
+        return np.asarray(((self.evidence >= level) & self.visible).sum(axis=1) / seen, np.float64)
 
     def take(self, chosen: npt.NDArray[np.integer]) -> "_Rings":
         return _Rings(self.centres[chosen], self.radius[chosen], self.evidence[chosen], self.visible[chosen])
@@ -112,11 +118,11 @@ def _trace_field(
 
 
 def _view(grey: npt.NDArray[np.uint8], voxel_nm: float, pixel_nm: float, sigma_nm: float, reach_nm: float) -> _View:
-    """Average down to pixels of ``pixel_nm`` (never up), blur, and pad so far that no ray leaves the image."""
+    """Average down to pixels of ``pixel_nm`` (never up), blur by a voxel at least, and pad so far that no ray leaves."""
     pixel = max(pixel_nm, voxel_nm)
     height, width = (max(2, round(size * voxel_nm / pixel)) for size in grey.shape)
     small = grey if (height, width) == grey.shape else cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(small, (0, 0), sigma_nm / pixel)
+    blurred = cv2.GaussianBlur(small, (0, 0), max(sigma_nm, voxel_nm) / pixel)
     pad = math.ceil(reach_nm / pixel) + 2
     padded = cv2.copyMakeBorder(blurred, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     scale = (height / (grey.shape[0] * voxel_nm), width / (grey.shape[1] * voxel_nm))
@@ -197,8 +203,9 @@ def _distinct(rings: _Rings, profile: DetectionProfile, turn: int) -> _Rings:
     )
     unlike = np.abs(np.log(radius[:, None] / radius[None])) > math.log(1.25)
     duplicate = ~(apart | unlike)
-    floor = profile.min_evidence * (0.4 + 0.2 * turn)
-    alive = (quality >= min(floor, profile.min_evidence)) & (rings.visible.mean(axis=1) >= _LEAST_VISIBLE)
+    strict = _STRICTNESS[min(turn, len(_STRICTNESS)) - 1]
+    alive = (quality >= strict * profile.min_evidence) & (rings.visible.mean(axis=1) >= _LEAST_VISIBLE)
+    alive &= rings.support(profile.supporting_evidence) >= strict * profile.min_support
     off_centre = np.linalg.norm(middle - rings.centres, axis=1) / radius
     kept = []
     for index in np.argsort(-quality * (1 - np.minimum(off_centre, 1)), kind="stable"):

@@ -51,7 +51,7 @@ class ReadingAttempts:
         fresh = [other for other in others if other not in self._counts and other != name]
         together = [name] if name in self._counts else [name, *fresh]
         counts = {**self._counts, **{each: self._counts.get(each, 0) + 1 for each in together}}
-        self._store.put(self._key, json.dumps(counts, sort_keys=True).encode())
+        self._write(counts)
         self._counts = counts
         self._announced |= set(together[1:])
         return counts[name]
@@ -61,6 +61,19 @@ class ReadingAttempts:
         self._counts.pop(name, None)
         self._announced.discard(name)
 
+    def rest(self) -> None:
+        """Write down what was settled, before somebody else gets a turn and perhaps dies of something else.
+
+        Raises
+        ------
+        TransientError
+            If the store is out.
+        """
+        self._write(self._counts)
+
     def undo(self, name: str) -> None:
         """Take one attempt back: an outage, not the file, ended it."""
         self._counts[name] = max(0, self._counts.get(name, 1) - 1)
+
+    def _write(self, counts: dict[str, int]) -> None:
+        self._store.put(self._key, json.dumps(counts, sort_keys=True).encode())

@@ -95,13 +95,13 @@ class FolderPolls:
         moving: set[tuple[FileKey, FileStamp]] = set()
         marked, count = False, 0
         checked_again = self._settled.keys() if thorough else self._next_to_check()
-        for key in self._folders.names():
+        for key, is_link in self._folders.entries():
             count += 1
             known_as = FileKey(key.folder, shown(key.name))
             if known_as in self._settled:
                 self._look_again(key, known_as, unsettled, checked_again)
                 continue
-            what = self._what(key)
+            what = self._what(key, is_link=is_link)
             if isinstance(what, Ignored):
                 ignored[what.reason] += 1
                 marked |= key == (self._last_folder, FINISH_MARKER)
@@ -111,11 +111,11 @@ class FolderPolls:
                 unsettled.append(Listed(key, *stamp, what.z, what.impossible_z))
         return Poll(tuple(unsettled), ignored, marked, count, frozenset(moving))
 
-    def _what(self, key: FileKey) -> Ignored | Candidate:
+    def _what(self, key: FileKey, *, is_link: bool) -> Ignored | Candidate:
         found = self._candidates.get(key) or classify(key.name, self._rules)
         if isinstance(found, Ignored) or key in self._candidates:
             return found
-        if self._folders.leads_outside(key):
+        if is_link and not self._folders.may_follow(key):
             return Ignored("link_outside")
         if found.z is not None and self._z_last is not None and found.z > self._z_last:
             return Ignored("outside_z_range")

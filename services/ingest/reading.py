@@ -257,6 +257,7 @@ class FileReader:
                 raise
             self._attempts.settle(attempt)
             if start + self._rules.pages_per_turn < wanted.stop:
+                self._attempts.rest()
                 yield
         return found
 

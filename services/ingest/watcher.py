@@ -256,7 +256,7 @@ class Ingest:
 
     def _io_trouble(self, in_hand: _InHand, error: OSError) -> None:
         """Tell an outage (the folder cannot be listed either) from a fault of this file, which is one when it lasts."""
-        next(iter(self._folders.names()), None)
+        next(iter(self._folders.entries()), None)
         sighting = in_hand.sighting
         sighting.io_errors += 1
         log.warning(

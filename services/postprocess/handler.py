@@ -101,9 +101,8 @@ class PostprocessHandler:
             for item in received:
                 self._nuclei.pop(item.message.key, None)
             raise
-        for key in entries:
-            if self._nuclei[key].ended:
-                del self._nuclei[key]
+        for item in received:
+            _let_go(self._nuclei[item.message.key])
         return answers
 
     def _answer(self, item: Received, entries: dict[str, list[Entry]]) -> Answer:
@@ -134,6 +133,7 @@ class PostprocessHandler:
         return [
             (key, nucleus.volume.clean_final_z if nucleus.volume else 0)
             for key, nucleus in sorted(self._nuclei.items())
+            if not nucleus.ended
         ]
 
     def _nucleus(self, key: str) -> _Nucleus:
@@ -147,6 +147,8 @@ class PostprocessHandler:
         return nucleus
 
     def _is_known(self, nucleus: _Nucleus, message: Message) -> bool:
+        if nucleus.ended:
+            return True
         if isinstance(message, NucleusOpened):
             return nucleus.opened is not None
         if isinstance(message, NucleusClosed):
@@ -322,3 +324,11 @@ def _opened(nucleus: _Nucleus) -> NucleusOpened:
     if nucleus.opened is None:
         raise LookupError("the nucleus has not opened yet")
     return nucleus.opened
+
+
+def _let_go(nucleus: _Nucleus) -> None:
+    """Keep of a nucleus that has ended only where its steps are: a repeated message is answered from them."""
+    if nucleus.ended:
+        nucleus.volume, nucleus.layout = None, None
+        nucleus.waiting.clear()
+        nucleus.unwritten.clear()

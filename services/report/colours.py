@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Rgb = tuple[int, int, int]
 
-MEMBRANE: Rgb = (170, 178, 189)
+MEMBRANE: Rgb = (184, 192, 202)
 CLASS_COLOURS: Mapping[int, Rgb] = {
     2: (242, 194, 48),  # chromosomes yellow, nucleolus green, SC blue: figure 2 of the manuscript
     3: (47, 158, 86),

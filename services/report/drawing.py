@@ -14,6 +14,7 @@ from services.report.colours import Rgb
 from services.report.content import Pixels
 
 _INK: Rgb = (128, 136, 148)  # reads on white as on black
+_EDGE: Rgb = (20, 20, 20)
 _BARS_UM = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -45,9 +46,14 @@ def with_scale_bar(picture: Pixels, pixel_um: float, ink: Rgb = _INK) -> Pixels:
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     fill = (*ink, 255)[: picture.shape[2]]
+    # On a photograph the lettering needs an edge of its own; a transparent ground has nothing to hide it.
+    edge = 2 if picture.shape[2] == 3 else 0
+    if edge:
+        pen.rectangle((right - length - 1, bottom - thickness - 1, right, bottom), fill=_EDGE)
     pen.rectangle((right - length, bottom - thickness, right - 1, bottom - 1), fill=fill)
-    font = _font(max(10, width // 28))
-    pen.text((right - length / 2, bottom - thickness - 3), f"{length_um:g} \u00b5m", fill=fill, font=font, anchor="mb")
+    place, text = (right - length / 2, bottom - thickness - 4), f"{length_um:g} \u00b5m"
+    font = _font(max(12, width // 30))
+    pen.text(place, text, fill=fill, font=font, anchor="mb", stroke_width=edge, stroke_fill=_EDGE)
     return np.asarray(canvas)
 
 
@@ -56,7 +62,7 @@ def with_caption(picture: Pixels, text: str, ink: Rgb = (255, 255, 255)) -> Pixe
     canvas = Image.fromarray(picture)
     font = _font(max(10, picture.shape[1] // 24))
     pen = ImageDraw.Draw(canvas)
-    pen.text((6, 4), text, fill=ink, font=font, anchor="lt", stroke_width=2, stroke_fill=(0, 0, 0))
+    pen.text((6, 4), text, fill=ink, font=font, anchor="lt", stroke_width=2, stroke_fill=_EDGE)
     return np.asarray(canvas)
 
 
@@ -66,7 +72,7 @@ def with_labels(picture: Pixels, labels: Sequence[tuple[str, tuple[float, float]
     pen = ImageDraw.Draw(canvas)
     font = _font(max(11, picture.shape[1] // 36))
     for text, (row, column), colour in labels:
-        pen.text((column, row), text, fill=colour, font=font, anchor="mm", stroke_width=2, stroke_fill=(0, 0, 0))
+        pen.text((column, row), text, fill=colour, font=font, anchor="mm", stroke_width=2, stroke_fill=_EDGE)
     return np.asarray(canvas)
 
 

@@ -176,10 +176,10 @@ def _facts(nucleus: NucleusRow, data: ReportData) -> tuple[tuple[str, str], ...]
         facts.append(("chromosomes", f"{nucleus.chromosome_count} of {nucleus.expected_chromosomes}"))
     volumes = (
         ("volume", nucleus.volume_um3),
-        ("chromosomes", nucleus.chromosome_volume_um3),
-        ("nucleolus", nucleus.nucleolus_volume_um3),
-        ("synaptonemal complex", nucleus.sc_volume_um3),
-        ("membrane", nucleus.membrane_volume_um3),
+        ("chromosome volume", nucleus.chromosome_volume_um3),
+        ("nucleolus volume", nucleus.nucleolus_volume_um3),
+        ("SC volume", nucleus.sc_volume_um3),
+        ("membrane volume", nucleus.membrane_volume_um3),
     )
     for name, volume in volumes:
         if volume is None:

@@ -90,7 +90,7 @@ def timing_plot(timing: Timing) -> str:
     for row, stage in enumerate(timing.stages):
         each = f", {stage.seconds / stage.count * 1000:.3g} ms each" if stage.count else ""
         count = f"  ({stage.count:,}{each})" if stage.count is not None else ""
-        axes.text(stage.seconds, row, f"  {stage.seconds:.1f} s{count}", va="center")
+        _beside(axes, stage.seconds, row, f"{stage.seconds:.1f} s{count}")
     axes.set_xlim(0, max([*seconds, 1e-6]) * 1.7)
     axes.set_xlabel("busy seconds")
     return _svg(figure, "timing")
@@ -141,7 +141,7 @@ def volume_plot(nuclei: Sequence[NucleusRow]) -> str:
     whole = np.array([nucleus.volume_um3 or 0.0 for nucleus in shown])
     axes.barh(range(len(shown)), np.maximum(whole - left, 0.0), left=left, height=0.62, color=_SOFT, alpha=0.35)
     for row, volume in enumerate(whole):
-        axes.text(max(volume, left[row]), row, f"  {volume:.1f}", va="center")
+        _beside(axes, max(volume, left[row]), row, f"{volume:.1f}")
     axes.set_yticks(range(len(shown)), [nucleus.nucleus_id for nucleus in shown])
     axes.invert_yaxis()
     axes.set_xlabel("volume (\u00b5m\u00b3)")
@@ -172,7 +172,7 @@ def ledger_plot(account: Account) -> str:
     counts = [count for _, count in account.states]
     _bars(axes, [state for state, _ in account.states], counts, [_ACCENT] * len(counts))
     for row, count in enumerate(counts):
-        axes.text(count, row, f"  {count:,}", va="center")
+        _beside(axes, count, row, f"{count:,}")
     axes.set_xlim(0, max(counts) * 1.2)
     axes.set_xlabel("rows of the ledger")
     return _svg(figure, "ledger")
@@ -203,6 +203,11 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], colours: Se
     axes.barh(range(len(names)), values, height=0.62, color=list(colours))
     axes.set_yticks(range(len(names)), list(names))
     axes.invert_yaxis()
+
+
+def _beside(axes: Axes, value: float, row: int, text: str) -> None:
+    """Write a text to the right of a bar."""
+    axes.annotate(text, (value, row), (5, 0), textcoords="offset points", va="center")
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -137,9 +137,12 @@ def _acquisition(provenance: Mapping[str, Any], out: Path) -> str:
 
 
 def _voxel_nm(provenance: Mapping[str, Any], out: Path, nuclei: Sequence[NucleusRow]) -> Zyx | None:
-    stated = provenance.get("voxel_nm")
-    if isinstance(stated, list) and len(stated) == 3:
-        return float(stated[0]), float(stated[1]), float(stated[2])
+    if "voxel_nm" in provenance:
+        try:
+            z, y, x = (float(edge) for edge in provenance["voxel_nm"])
+        except (TypeError, ValueError) as error:
+            raise ResultsFormatError(f"provenance.json: voxel_nm: {error}") from error
+        return z, y, x
     for nucleus in nuclei:
         path = volume_path(out, nucleus.nucleus_id)
         if path.exists():

@@ -84,7 +84,7 @@ def write_report(
     shutil.rmtree(folder / "pictures", ignore_errors=True)
     (folder / "pictures").mkdir(parents=True)
     easel = _Easel(folder, options)
-    galleries = {}
+    galleries = {nucleus.nucleus_id: NucleusGallery(remark=_not_drawn(options)) for nucleus in data.nuclei}
     for nucleus, subjects in _to_render(data.nuclei, options):
         galleries[nucleus.nucleus_id] = _nucleus_gallery(out, data, nucleus, subjects, easel)
         if on_nucleus is not None:
@@ -127,6 +127,11 @@ def _to_render(nuclei: Sequence[NucleusRow], options: ReportOptions) -> list[tup
     whole = [nucleus for nucleus in nuclei if nucleus.is_whole][: options.whole_rendered]
     others = [nucleus for nucleus in nuclei if not nucleus.is_whole][: options.other_rendered]
     return [(n, tuple(Subject)) for n in whole] + [(n, (Subject.EVERYTHING,)) for n in others]
+
+
+def _not_drawn(options: ReportOptions) -> str:
+    drawn = f"the first {options.whole_rendered} whole nuclei and the first {options.other_rendered} others"
+    return f"Not drawn: this report draws {drawn}."
 
 
 def _nucleus_gallery(

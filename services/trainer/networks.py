@@ -66,9 +66,21 @@ def build_network(architecture: TUNetArchitecture, outputs: int, seed: int) -> n
             hidden_rate=architecture.hidden_rate,
             conv_kernel_size=architecture.conv_kernel_px,
             maxpool_kernel_size=architecture.pooling,
+            normalization=nn.BatchNorm2d if architecture.normalization == "batch" else None,
         )
+        if architecture.normalization == "none":
+            _keep_variance(network)
     assert isinstance(network, nn.Module)
     return network
+
+
+def _keep_variance(network: nn.Module) -> None:
+    """Draw weights so that activations neither fade nor grow from layer to layer (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 Weights = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor]
 
+# Without batch normalisation one odd patch can throw a young network off; a common step's norm is below 1.
+LARGEST_GRADIENT = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -137,6 +140,7 @@ class Trainer:
         self._optimiser.zero_grad()
         loss: Tensor = self._loss(self._network(images.contiguous(memory_format=torch.channels_last)), labels)
         loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._network.parameters(), LARGEST_GRADIENT)
         self._optimiser.step()
         self._step += 1
         return loss.item()

@@ -1,4 +1,4 @@
-"""A segmenter without networks: classes by smoothed grey. Quick, exact, and under the same contract as the real ones."""
+"""A segmenter without networks: classes by smoothed grey. Quick, exact, and under the contract of the real ones."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,14 @@ def write_toy(folder: Path, planes: int = PLANES) -> Path:
     return folder
 
 
+def write_repeating_toy(folder: Path, planes: int) -> Path:
+    """Write an acquisition of any length: the same nuclei again and again along z; return its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for z in range(planes):
+        tifffile.imwrite(folder / slice_name(z), toy_slice(z % PLANES, seed=z // PLANES))
+    return folder
+
+
 def toy_settings(folder: Path, **changes: object) -> RunSettings:
     """Return settings of a run over the toy."""
     settings = RunSettings(acquisition="toy", slices=(folder,), voxel_size=VOXEL, models=Path("none"))
@@ -67,23 +75,28 @@ class Runner:
     out: Path
     settings: RunSettings
     watch: bool = False
+    parts: Parts = field(default_factory=lambda: Parts(segmenter=GreySegmenter(VOXEL_NM)))
 
-    def start(self) -> EmbeddedRun:
+    def start(self, *, from_start: bool = False) -> EmbeddedRun:
         """Open the run, as the command does."""
-        settle(self.out, self.settings, joined=True)
-        return EmbeddedRun(self.out, self.settings, watch=self.watch, parts=Parts(segmenter=GreySegmenter(VOXEL_NM)))
+        settings = settle(self.out, self.settings, joined=True)
+        return EmbeddedRun(self.out, settings, watch=self.watch, parts=self.parts, from_start=from_start)
 
     def to_the_end(self, most_turns: int = 4000) -> str:
         """Run until the acquisition is complete; return its manifest."""
         run = self.start()
         try:
-            for _ in range(most_turns):
-                if run.complete:
-                    run.finish()
-                    return self.manifest()
-                run.turn()
+            return self.complete(run, most_turns)
         finally:
             run.close()
+
+    def complete(self, run: EmbeddedRun, most_turns: int = 4000) -> str:
+        """Take turns until the acquisition is complete; return the manifest."""
+        for _ in range(most_turns):
+            if run.complete:
+                run.finish()
+                return self.manifest()
+            run.turn()
         raise AssertionError(f"not complete after {most_turns} turns: {run.progress().line()}")
 
     def manifest(self) -> str:

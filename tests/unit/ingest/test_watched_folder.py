@@ -33,7 +33,7 @@ def test_slices_flow_before_the_acquisition_is_finished(bench: Bench, watching: 
     assert len(bench.ingested()) == 17
     bench.write_slices([17])
     bench.turn(watching, polls=3)
-    assert sorted(bench.ingested()) == [17]
+    assert len(bench.ingested()) == 18
     assert "the next slice" in watching.status().waiting_for
 
 
@@ -56,7 +56,7 @@ def test_the_marker_finishes_the_acquisition_once_the_folder_is_at_rest(bench: B
         assert not watching.is_done
     bench.run(watching)
     assert sorted(bench.ingested()) == [0, 1, 2, 3, 4]
-    assert len(bench.of_kind(AcquisitionFinished)) == 0  # read above, with everything else
+    assert len(bench.of_kind(AcquisitionFinished)) == 1
     assert watching.status().waiting_for == "nothing"
 
 

@@ -8,9 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from services.contracts.messages import CropSegmented, Message, NucleusClosed, NucleusOpened, VolumeClosed, VolumeExtended
+from services.contracts.messages import (
+    CropSegmented,
+    Message,
+    NucleusClosed,
+    NucleusOpened,
+    VolumeClosed,
+    VolumeExtended,
+)
 from services.contracts.values import ArtefactRef
 from services.imaging.labelling import LabelTables
 from services.imaging.omezarr import open_volume
@@ -55,12 +63,12 @@ def volume_files(store: DirectoryStore) -> Contents:
     return found
 
 
-def classes_of(store: DirectoryStore) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def classes_of(store: DirectoryStore) -> npt.NDArray[np.uint8]:
     array = open_volume(volume_files(store))["labels/classes/0"]
     return np.asarray(array[...])  # type: ignore[index]
 
 
-def on_canvas(volume: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def on_canvas(volume: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The same volume placed as the windows of the test nucleus say."""
     canvas = np.zeros((len(volume), CANVAS.height_px, CANVAS.width_px), np.uint8)
     for index, plane in enumerate(volume):
@@ -92,7 +100,7 @@ def test_any_order_gives_the_same_files(store: DirectoryStore, tmp_path: Path) -
     for seed in range(4):
         other = DirectoryStore(tmp_path / f"other-{seed}", reference_files=False)
         messages = Nucleus(other).messages(volume)
-        random.Random(seed).shuffle(messages)  # noqa: S311 - an order, not a secret
+        random.Random(seed).shuffle(messages)
         work(PostprocessHandler(other, 16.0), messages, batch=seed + 1)
         assert volume_files(other) == volume_files(store)
         other.close()

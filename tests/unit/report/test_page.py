@@ -133,6 +133,15 @@ def test_a_whole_nucleus_gets_all_renderings_and_another_one(written: Path) -> N
     assert {name.removeprefix("n0002-") for name in names if name.startswith("n0002-")} & subjects == {"everything"}
 
 
+def test_nuclei_beyond_those_that_are_drawn_say_so(tmp_path: Path) -> None:
+    out = build_results(tmp_path / "out", [FakeNucleus("n0001"), FakeNucleus("n0002", has_volume=False)])
+    done: list[str] = []
+    page = write_report(out, ReportOptions(whole_rendered=0, other_rendered=1), done.append)
+    assert Page(page.read_text("utf-8")).text.count("Not drawn: this report draws the first 0 whole nuclei") == 2
+    assert done == []
+    assert not list((page.parent / "pictures").glob("n*"))
+
+
 def test_gaps_and_dead_letters_stand_on_the_page_with_their_reason(page: Page) -> None:
     assert "truncated in strip 3" in page.text
     assert "declared at the end" in page.text

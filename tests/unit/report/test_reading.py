@@ -142,6 +142,7 @@ SPOILED: dict[str, tuple[Callable[[Path], None], str]] = {
     "events without a kind": (_text("events.jsonl", '{"z": 3}\n'), r"events\.jsonl, line 1"),
     "provenance that is no JSON": (_text("provenance.json", "{"), "not JSON"),
     "provenance that is a list": (_text("provenance.json", "[]"), "expected an object"),
+    "a voxel without an edge": (_text("provenance.json", '{"voxel_nm": [16, 16]}'), "voxel_nm"),
     "timings without seconds": (_text(".state/report.json", '{"stages": {"a": {"count": 1}}}'), "not timings"),
     "scores without F1": (_text(".state/evaluation.json", '{"classes": {"a": {"precision": 1}}}'), "not the scores"),
     "a thumbnail that is no image": (_text(".state/overview/z000012.png", "text"), "not an image"),

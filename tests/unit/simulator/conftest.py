@@ -20,6 +20,7 @@ def coarse_spec(*artefacts: str, seed: int = 5, n_nuclei: int = 1, n_slices: int
         n_slices=n_slices,
         contact_gap_nm=130.0,
         contact_fraction=0.0,
+        neighbours=False,
         anatomy=COARSE_ANATOMY,
         artefacts=artefacts_from(artefacts),
     )

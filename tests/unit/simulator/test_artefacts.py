@@ -36,7 +36,7 @@ def test_every_artefact_is_of_one_kind() -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UnknownArtefactError, match="'wobble'.*all, noise, blur, .*blank"):
+    with pytest.raises(UnknownArtefactError, match=r"'wobble'.*all, noise, blur, .*blank"):
         parse_artefact("wobble=2")
 
 

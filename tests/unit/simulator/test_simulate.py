@@ -141,8 +141,9 @@ def test_another_acquisition_is_not_written_over(make_spec: MakeSpec, tmp_path: 
 
 
 def test_nuclei_are_described_with_what_cuts_them(make_spec: MakeSpec, tmp_path: Path) -> None:
-    run(tmp_path, make_spec(n_slices=100))
+    run(tmp_path, replace(make_spec(n_slices=100), neighbours=True))
     nuclei = described(tmp_path)["nuclei"]
+    assert len(nuclei) > 1
     assert nuclei[0]["whole"]
     assert nuclei[0]["cut_by"] == []
     assert nuclei[0]["last_z"] - nuclei[0]["first_z"] == pytest.approx(64, abs=10)

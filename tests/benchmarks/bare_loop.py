@@ -1,0 +1,142 @@
+"""The whole method as a bare loop: the same pure functions on the same slices, with no bus, store, message or crash-safety."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from services.components.separation import cc26
+from services.extract.crops import window
+from services.extract.detection import detect
+from services.extract.events import Closed, Crop, Event, Opened
+from services.extract.following import advance, earliest_needed_z, finish
+from services.extract.masks import mask_plane, resolve_outline
+from services.extract.outlines import Outline
+from services.extract.profiles import PROFILES
+from services.extract.tracks import FollowerState, FollowingParams, OutlineRef
+from services.imaging.geometry import paste
+from services.imaging.grey import freeze, histogram
+from services.imaging.omezarr import CLASSES, GREY, VolumeLayout, encode_slab
+from services.imaging.tiff import read_page
+from services.postprocess.cleaning import REMOVED, filled, masked, minimum_voxels
+from services.postprocess.volume import NucleusVolume
+from services.runtime.segmenter.port import Normalisation, Segmenter
+
+Plane = npt.NDArray[np.uint8]
+BATCH = 8
+SLAB = 32
+
+
+@dataclass
+class _Nucleus:
+    z_first: int
+    origin: tuple[int, int]
+    shape: tuple[int, int]
+    volume: NucleusVolume
+    planes: dict[int, tuple[Plane, Plane, tuple[int, int]]] = field(default_factory=dict)
+    written_z: int = 0
+
+
+@dataclass
+class BareLoop:
+    """Segments a finished folder; `volumes` holds the classes of every nucleus on its canvas."""
+
+    segmenter: Segmenter
+    normalisation: Normalisation
+    voxel_nm: float
+    volumes: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    chromosomes: dict[str, int] = field(default_factory=dict)
+
+    def run(self, slices: list[Path]) -> None:
+        """Work through the slices in order."""
+        self._params = FollowingParams(voxel_zyx_nm=(self.voxel_nm,) * 3)
+        self._nuclei: dict[str, _Nucleus] = {}
+        self._queue: list[tuple[str, int, Plane, Plane, tuple[int, int]]] = []
+        self._slices: dict[int, tuple[Plane, tuple[Outline, ...]]] = {}
+        self._slabs: dict[str, list[Plane]] = {}
+        state = FollowerState()
+        for z, path in enumerate(slices):
+            grey = np.asarray(read_page(path.read_bytes()), np.uint8)
+            outlines = detect(grey, PROFILES["recommended"], (self.voxel_nm, self.voxel_nm))
+            self._slices[z] = (grey, outlines)
+            state, events = advance(state, z, outlines, self._params)
+            self._take(events)
+            oldest = earliest_needed_z(state, self._params)
+            for old in [known for known in self._slices if known < oldest]:
+                del self._slices[old]
+        self._take(finish(state, self._params)[1])
+
+    def _outline(self, ref: OutlineRef) -> Outline:
+        return self._slices[ref.z][1][ref.index]
+
+    def _take(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            if isinstance(event, Opened):
+                shape = event.canvas_shape_yx_px
+                volume = NucleusVolume(event.z_first, shape, minimum_voxels(self.voxel_nm**3))
+                self._nuclei[event.nucleus_id] = _Nucleus(
+                    event.z_first, event.canvas_origin_yx_px, shape, volume, written_z=event.z_first
+                )
+            elif isinstance(event, Crop):
+                self._crop(event)
+            elif isinstance(event, Closed):
+                self._segment()
+                self._close(event.nucleus_id)
+
+    def _crop(self, event: Crop) -> None:
+        grey, _ = self._slices[event.z]
+        outline = resolve_outline(event.source, self._outline, (grey.shape[0], grey.shape[1]))
+        origin, shape = window(outline.centroid_yx_px, self._params.window_px, (grey.shape[0], grey.shape[1]))
+        neighbours = [self._outline(ref) for ref in event.neighbours]
+        mask = mask_plane(outline, neighbours, (origin, shape), inside_scale=event.source.inside_scale)
+        pixels = grey[origin[0] : origin[0] + shape[0], origin[1] : origin[1] + shape[1]].copy()
+        self._queue.append((event.nucleus_id, event.z, pixels, mask, origin))
+        if len(self._queue) >= BATCH:
+            self._segment()
+
+    def _segment(self) -> None:
+        results = self.segmenter.segment([entry[2] for entry in self._queue], self.normalisation)
+        for (name, z, pixels, mask, origin), result in zip(self._queue, results, strict=True):
+            nucleus = self._nuclei[name]
+            place = (origin[0] - nucleus.origin[0], origin[1] - nucleus.origin[1])
+            nucleus.volume.add(z, masked(result.classes_yx, mask), place)
+            nucleus.planes[z] = (pixels, mask, place)
+            while nucleus.written_z + SLAB <= nucleus.volume.clean_final_z:
+                self._write(name, nucleus.written_z + SLAB)
+        self._queue.clear()
+
+    def _write(self, name: str, stop: int) -> None:
+        nucleus = self._nuclei[name]
+        layout = VolumeLayout(nucleus.shape, (self.voxel_nm,) * 3, (0.0, 0.0, 0.0), SLAB)
+        classes = np.zeros((stop - nucleus.written_z, *nucleus.shape), np.uint8)
+        grey = np.zeros_like(classes)
+        for index, z in enumerate(range(nucleus.written_z, stop)):
+            pixels, mask, place = nucleus.planes.pop(z)
+            cleaned, where = nucleus.volume.cleaned(z, REMOVED)
+            paste(classes[index], (0, 0), filled(cleaned, nucleus.volume.on_canvas(mask, place)), where)
+            paste(grey[index], (0, 0), pixels, place)
+        first = nucleus.written_z - nucleus.z_first
+        encode_slab(layout, CLASSES, first, classes)
+        encode_slab(layout, GREY, first, grey)
+        self._slabs.setdefault(name, []).append(classes)
+        nucleus.written_z = stop
+
+    def _close(self, name: str) -> None:
+        nucleus = self._nuclei.pop(name)
+        self._nuclei[name] = nucleus
+        tables = nucleus.volume.close()
+        while nucleus.written_z < tables.next_z:
+            self._write(name, min(nucleus.written_z + SLAB, tables.next_z))
+        self.chromosomes[name] = len(cc26(tables, 12).rows)
+        self.volumes[name] = np.concatenate(self._slabs.pop(name))
+        del self._nuclei[name]
+
+
+def normalisation_of(slices: list[Path], first: int = 16) -> Normalisation:
+    """Return mean and standard deviation of the first slices, as ingest freezes them."""
+    counts = [histogram(read_page(path.read_bytes())) for path in slices[:first]]
+    statistics = freeze(counts)
+    return Normalisation(offset=statistics.mean, scale=statistics.sd)

@@ -1,0 +1,114 @@
+"""`predict` labels a folder of images: same names, same shapes, ids of the card, at any voxel size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+import services.inference
+from services.contracts.model_card import BACKGROUND
+from services.contracts.values import VoxelSize
+from services.inference.catalogue import catalogue, rules_of_one
+from services.inference.prediction import MixedDepthError, NoImagesError, predict_folder
+
+SHIPPED = Path(services.inference.__path__[0]) / "models"
+(CHROMATIN,) = SHIPPED.glob("chromatin-*")
+
+
+def field(seed: int, shape_yx: tuple[int, int] = (60, 84)) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape_yx[0], : shape_yx[1]]
+    inside = np.hypot(y - shape_yx[0] / 2, x - shape_yx[1] / 2) < min(shape_yx) / 3
+    return np.asarray(np.where(inside, 212, 170) + rng.normal(0, 7, shape_yx), np.uint8)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k in range(3):
+        tifffile.imwrite(folder / f"slice_{k:03d}.tif", field(k), metadata=None)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_each_image_gets_a_label_image_of_its_name_and_shape(tmp_path: Path, images: Path) -> None:
+    assert predict_folder(CHROMATIN, images, tmp_path / "labels") == 3
+    written = sorted((tmp_path / "labels").iterdir())
+    assert [path.name for path in written] == ["slice_000.tif", "slice_001.tif", "slice_002.tif"]
+    labels = [tifffile.imread(path) for path in written]
+    assert {(plane.shape, plane.dtype) for plane in labels} == {((60, 84), np.dtype(np.uint8))}
+    (card,) = [card for card in catalogue(SHIPPED) if card.name == "chromatin"]
+    seen = set(np.unique(labels).tolist())
+    assert seen <= {output.class_id for output in card.classes}
+    assert len(seen) > 1
+
+
+def test_a_folder_of_networks_is_fused(tmp_path: Path, images: Path) -> None:
+    predict_folder(SHIPPED, images, tmp_path / "fused")
+    predict_folder(CHROMATIN, images, tmp_path / "alone")
+    fused, alone = (tifffile.imread(tmp_path / name / "slice_000.tif") for name in ("fused", "alone"))
+    assert np.mean(fused == alone) > 0.5
+
+
+def test_finer_images_are_labelled_at_their_own_pixels(tmp_path: Path, images: Path) -> None:
+    finer = tmp_path / "finer"
+    finer.mkdir()
+    for path in images.glob("*.tif"):
+        tifffile.imwrite(finer / path.name, np.kron(tifffile.imread(path), np.ones((4, 2), np.uint8)), metadata=None)
+    predict_folder(CHROMATIN, images, tmp_path / "labels")
+    predict_folder(CHROMATIN, finer, tmp_path / "fine", VoxelSize(z_nm=16, y_nm=4, x_nm=8))
+    coarse = tifffile.imread(tmp_path / "labels" / "slice_001.tif")
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "fine" / "slice_001.tif"), np.kron(coarse, np.ones((4, 2), np.uint8))
+    )
+
+
+def test_pages_stay_pages(tmp_path: Path, images: Path) -> None:
+    stack = np.stack([tifffile.imread(path) for path in sorted(images.glob("*.tif"))])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, metadata=None, photometric="minisblack")
+    assert predict_folder(CHROMATIN, tmp_path / "stack.tif", tmp_path / "paged") == 1
+    predict_folder(CHROMATIN, images, tmp_path / "single")
+    singles = [tifffile.imread(path) for path in sorted((tmp_path / "single").iterdir())]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "paged" / "stack.tif"), np.stack(singles))
+
+
+def test_the_same_images_give_the_same_files(tmp_path: Path, images: Path) -> None:
+    predict_folder(CHROMATIN, images, tmp_path / "first")
+    predict_folder(CHROMATIN, images, tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_sixteen_bit_images_are_mapped_by_their_own_range(tmp_path: Path, images: Path) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for path in images.glob("*.tif"):
+        tifffile.imwrite(deep / path.name, tifffile.imread(path).astype(np.uint16) * 64 + 3000, metadata=None)
+    predict_folder(CHROMATIN, images, tmp_path / "labels")
+    predict_folder(CHROMATIN, deep, tmp_path / "deep-labels")
+    shallow, mapped = (tifffile.imread(tmp_path / name / "slice_000.tif") for name in ("labels", "deep-labels"))
+    assert np.mean(shallow == mapped) > 0.95
+
+
+def test_images_of_two_depths_are_refused(tmp_path: Path, images: Path) -> None:
+    tifffile.imwrite(images / "slice_002.tif", field(2).astype(np.uint16) * 7, metadata=None)
+    with pytest.raises(MixedDepthError):
+        predict_folder(CHROMATIN, images, tmp_path / "labels")
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoImagesError):
+        predict_folder(CHROMATIN, tmp_path, tmp_path / "labels")
+
+
+def test_a_network_alone_decides_all_its_classes() -> None:
+    for card in catalogue(SHIPPED):
+        rules = rules_of_one(card)
+        decided = {source.class_id for source in rules.foreground} | set(BACKGROUND)
+        assert decided == {output.class_id for output in card.classes}
+        assert rules.networks == (card.name,)
