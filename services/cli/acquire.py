@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,18 +16,14 @@ from services.cli.console import OUT
 from services.cli.display import RunDisplay
 from services.cli.options import SHIPPED_MODELS, voxel_size, voxel_size_in_name
 from services.contracts.values import VoxelSize
-from services.embedded.preview import preview
 from services.embedded.progress import duration
-from services.embedded.run import Outcome, Surroundings, run_to_the_end
 from services.embedded.settings import STATE, RunSettings, load, settle
-from services.evaluation import evaluate as score
-from services.evaluation import format_scores
 from services.ingest.requests import FinishAcquisition, drop
-from services.report import write_report
 from services.runtime.clock import SystemClock
 from services.runtime.signals import stop_event_on_signals
-from services.simulator.simulate import simulate as simulate_microscope
-from services.simulator.simulate import spec_for
+
+if TYPE_CHECKING:
+    from services.embedded.run import Outcome
 
 STOPPED = 143
 
@@ -59,6 +55,9 @@ def simulate(
     ] = None,
 ) -> None:
     """Write slices as a microscope does, files growing in place, and the truth beside them."""
+    from services.simulator.simulate import simulate as simulate_microscope
+    from services.simulator.simulate import spec_for
+
     spec = spec_for(seed, voxel_nm, nuclei, slices, tuple(artefact or ()))
     clock = SystemClock()
     columns = (TextColumn("slices"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
@@ -156,6 +155,11 @@ def demo(
     slices: Annotated[int | None, typer.Option(help="number of slices; default: enough for the nuclei")] = None,
 ) -> None:
     """Simulate an acquisition live, segment it meanwhile, score the result and write the report."""
+    from services.evaluation import evaluate as score
+    from services.evaluation import format_scores
+    from services.report import write_report
+    from services.simulator.simulate import spec_for
+
     started = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
     spec = spec_for(seed, 16.0, nuclei, slices, ())
@@ -190,6 +194,9 @@ def demo(
 
 
 def _acquire(directory: Path, seed: int, nuclei: int, slices: int | None) -> None:
+    from services.simulator.simulate import simulate as simulate_microscope
+    from services.simulator.simulate import spec_for
+
     clock = SystemClock()
     simulate_microscope(
         directory,
@@ -208,12 +215,17 @@ def _run(
     metrics_port: int | None,
     alive: Callable[[], bool] = lambda: True,
 ) -> Outcome:
+    from services.embedded.run import Surroundings, run_to_the_end
+
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
         around = Surroundings(stop, display.show, metrics_port, alive)
         return run_to_the_end(out, settings, around, watch=watch)
 
 
 def _preview(out: Path, wanted: RunSettings, count: int) -> None:
+    from services.embedded.preview import preview
+    from services.embedded.run import Surroundings
+
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
         folder, outcome, estimate = preview(out, wanted, count, Surroundings(stop, display.show))
     _end(folder, outcome)
@@ -224,6 +236,8 @@ def _preview(out: Path, wanted: RunSettings, count: int) -> None:
 
 
 def _end(out: Path, outcome: Outcome) -> None:
+    from services.report import write_report
+
     if outcome.stopped:
         OUT.print(f"stopped; nothing is lost. The same command goes on: fibsem-nuclei run ... --out {out}")
         raise typer.Exit(STOPPED)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
 from services.cli.options import SHIPPED_MODELS, voxel_size
-from services.evaluation import evaluate as score
-from services.evaluation import format_scores
-from services.inference.catalogue import catalogue
-from services.inference.prediction import predict_folder
-from services.simulator.phantom import Phantom, PhantomSpec
-from services.trainer.runs import Workplace
-from services.trainer.runs import train as train_recipe
-from services.trainer.training import Progress as TrainingProgress
+
+if TYPE_CHECKING:
+    from services.trainer.training import Progress as TrainingProgress
 
 models_app = typer.Typer(help="Show published networks.", no_args_is_help=True)
 
@@ -39,6 +34,9 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="write the scores here as JSON")] = None,
 ) -> None:
     """Score a run, or a folder of label images, against the truth."""
+    from services.evaluation import evaluate as score
+    from services.evaluation import format_scores
+
     with OUT.status("comparing"):
         scores = score(truth, prediction)
     OUT.print(format_scores(scores), markup=False, highlight=False)
@@ -52,6 +50,13 @@ def train(
     out: Annotated[Path, typer.Option(help="folder to publish the networks in")],
 ) -> None:
     """Train the networks of a recipe and publish them; a training that was stopped goes on."""
+    from services.simulator.phantom import Phantom, PhantomSpec
+    from services.trainer.runs import Workplace
+    from services.trainer.runs import train as train_recipe
+
+    def grow(seed: int, voxel_nm: float, nuclei: int) -> Phantom:
+        return Phantom(PhantomSpec(seed=seed, voxel_nm=voxel_nm, n_nuclei=nuclei))
+
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -62,13 +67,9 @@ def train(
             said = f"{progress.network}: loss {progress.loss:.3f}, validation {progress.validation_score:.3f}"
             bars.update(task, completed=progress.step, description=said)
 
-        published = train_recipe(recipe, Workplace(out, out / ".training", _grow, report))
+        published = train_recipe(recipe, Workplace(out, out / ".training", grow, report))
     for model in published:
         OUT.print(f"published {model}")
-
-
-def _grow(seed: int, voxel_nm: float, nuclei: int) -> Phantom:
-    return Phantom(PhantomSpec(seed=seed, voxel_nm=voxel_nm, n_nuclei=nuclei))
 
 
 def predict(
@@ -78,6 +79,8 @@ def predict(
     voxel_nm: Annotated[str | None, typer.Option(help="voxel size Z,Y,X in nm, when it is not the network's")] = None,
 ) -> None:
     """Write one uint8 label TIFF per image, of the same name and shape; ids as in the network's card."""
+    from services.inference.prediction import predict_folder
+
     count = predict_folder(model, images, out, voxel_size(voxel_nm) if voxel_nm else None)
     OUT.print(f"wrote {count} label images to {out}")
 
@@ -88,6 +91,8 @@ def models_list(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """List the networks of a folder."""
+    from services.inference.catalogue import catalogue
+
     cards = catalogue(models)
     if as_json:
         OUT.print_json(json.dumps([{"address": card.address, "name": card.name} for card in cards]))
@@ -104,6 +109,8 @@ def models_show(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Show one network's card; `classes` gives the id of each class by name."""
+    from services.inference.catalogue import catalogue
+
     found = [card for card in catalogue(models) if address in {card.address, card.name}]
     if not found:
         raise typer.BadParameter(f"no network {address!r} in {models}: see `fibsem-nuclei models list`")

@@ -16,10 +16,8 @@ from services.cli.display import RunDisplay
 from services.contracts.codec import decode
 from services.contracts.messages import DeadLettered
 from services.embedded.progress import read_status
-from services.embedded.run import Surroundings, rebuild_bus
 from services.embedded.settings import STATE, RunSettings, load
 from services.ingest.requests import DeclareMissing, ResolveConflict, drop
-from services.results.manifest import verify as verify_results
 from services.runtime.bus.port import Outgoing
 from services.runtime.bus.replay import replay
 from services.runtime.bus.sqlite import SqliteBus
@@ -102,6 +100,8 @@ def resolve_conflict(
 
 def reconcile(out: Folder) -> None:
     """Rebuild the bus from the store alone, after it was lost or damaged; results stay the same."""
+    from services.embedded.run import Surroundings, rebuild_bus
+
     settings = _settings(out)
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
         progress = rebuild_bus(out, settings, Surroundings(stop, display.show))
@@ -110,6 +110,8 @@ def reconcile(out: Folder) -> None:
 
 def verify(out: Folder) -> None:
     """Check every result against MANIFEST.sha256."""
+    from services.results.manifest import verify as verify_results
+
     differences = verify_results(out)
     for difference in differences:
         OUT.print(str(difference), markup=False, soft_wrap=True)

@@ -45,6 +45,19 @@ def count_vertices(points_yx: PixelPoints, tolerance: float) -> int:
     return len(cv2.approxPolyDP(contour, tolerance * cv2.arcLength(contour, closed=True), closed=True))
 
 
+def solidity(points_yx: PixelPoints) -> float:
+    """Part of its convex hull that a closed contour fills, 0 to 1.
+
+    Examples
+    --------
+    >>> round(solidity(np.array([[0, 0], [0, 8], [8, 8], [8, 4], [4, 4], [4, 0]], np.int32)), 3)
+    0.857
+    """
+    contour = _to_opencv(points_yx)
+    hull_area = cv2.contourArea(cv2.convexHull(contour))
+    return float(cv2.contourArea(contour) / hull_area) if hull_area > 0 else 0.0
+
+
 def fit_ellipse(points_yx: npt.NDArray[np.float64]) -> Ellipse:
     """Fit an ellipse to at least five points.
 

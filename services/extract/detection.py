@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from services.extract.contours import count_vertices, trace_contours
+from services.extract.contours import count_vertices, solidity, trace_contours
 from services.extract.membranes import find_membranes
 from services.extract.outlines import Outline, PixelPoints, make_outline
 from services.extract.polygons import signed_area
@@ -94,7 +94,9 @@ def _is_nucleus(points_yx: PixelPoints, profile: DetectionProfile, voxel_nm: flo
     area_um2 = abs(float(signed_area(points_yx))) * voxel_nm**2 / 1e6
     if not profile.min_area_um2 < area_um2 < profile.max_area_um2:
         return False
-    return count_vertices(points_yx, profile.vertex_tolerance) >= profile.min_vertices
+    if count_vertices(points_yx, profile.vertex_tolerance) < profile.min_vertices:
+        return False
+    return profile.min_solidity <= 0 or solidity(points_yx) >= profile.min_solidity
 
 
 def _square_pixels(grey: GreyImage, voxel_yx_nm: tuple[float, float]) -> tuple[GreyImage, float, tuple[int, int]]:

@@ -13,7 +13,7 @@ from services.report.content import NucleusArrays, ObjectRow, Pixels, ResultsFor
 
 MAX_VOXELS = 24_000_000
 SERIES_PLANES = 8
-_SLAB_BYTES = 64_000_000
+_SLAB_BYTES = 32_000_000
 _CONTEXT_NM = 320.0
 _MAX_PLANE_PX = 1400
 
