@@ -162,7 +162,7 @@ def demo(
 
     started = time.monotonic()
     shutil.rmtree(out, ignore_errors=True)
-    spec = spec_for(seed, 16.0, nuclei, slices, ())
+    spec = spec_for(seed, 16.0, nuclei, slices, in_a_row=True)
     OUT.print(
         f"[bold]Demo[/]: a simulated FIB-SEM writes {spec.n_slices} slices of a C. elegans gonad into {out}/sim/slices;"
     )
@@ -200,7 +200,7 @@ def _acquire(directory: Path, seed: int, nuclei: int, slices: int | None) -> Non
     clock = SystemClock()
     simulate_microscope(
         directory,
-        spec_for(seed, 16.0, nuclei, slices, ()),
+        spec_for(seed, 16.0, nuclei, slices, in_a_row=True),
         period_s=None,
         progress=lambda _done, _total: None,
         wait=clock.wait,

@@ -88,6 +88,8 @@ class TrainingSettings(Value):
     optimiser: Literal["adam"] = "adam"
     schedule: Literal["warm-up-cosine"] = "warm-up-cosine"
     class_weights: tuple[Positive, ...]
+    dice_weight: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    artefact_share: Fraction = 0.0
 
 
 class ClassScore(Value):

@@ -139,7 +139,7 @@ EXAMPLES: Mapping[str, DetectionProfile] = MappingProxyType(
             gradient_kernel_nm=200.0,
             min_area_um2=12.0,
             max_area_um2=120.0,
-            min_solidity=0.75,
+            min_solidity=0.65,
         )
     }
 )

@@ -11,16 +11,17 @@ from services.contracts.keys import digest, planes_key
 from services.contracts.messages import CropAbsent, CropExtracted, CropSegmented
 from services.contracts.values import AbsenceReason, ArtefactRef, GreyMapping, VoxelSize
 from services.imaging.planes import PlaneFormatError, decode_crop, encode_planes
-from services.imaging.resampling import resample_grey
+from services.imaging.resampling import resample_grey, resample_labels
+from services.inference.regions import Region, region_of_interest
 from services.runtime.clock import Clock
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
-from services.runtime.segmenter.port import Normalisation, Segmenter
+from services.runtime.segmenter.port import Normalisation, Plane, Segmented, Segmenter
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same crop and models give other bytes.
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 class InferenceHandler:
@@ -95,30 +96,50 @@ class InferenceHandler:
         return Answer((Publication("segmentations", segmented),))
 
     def _segment(self, crops: list[CropExtracted], grey: GreyMapping) -> dict[str, ArtefactRef | None]:
-        pixels = [self._pixels(crop) for crop in crops]
-        normalisation = Normalisation(offset=grey.mean, scale=grey.sd)
+        """Segment the part of every crop that its mask asks for; outside it nobody looks."""
+        shapes, regions, pixels = [], [], []
+        for crop in crops:
+            plane, region = self._pixels(crop)
+            shapes.append(plane.shape)
+            regions.append(region)
+            if region is not None:
+                pixels.append(np.ascontiguousarray(plane[region]))
+        segmented = iter(self._timed(pixels, Normalisation(offset=grey.mean, scale=grey.sd)))
         refs: dict[str, ArtefactRef | None] = {}
+        for crop, shape, region in zip(crops, shapes, regions, strict=True):
+            planes = np.zeros((2, *shape), np.uint8)
+            if region is not None:
+                result = next(segmented)
+                planes[:, region[0], region[1]] = result.classes_yx, result.confidence_yx
+            refs[crop.identity] = self._store.put(self._key(crop), encode_planes(planes))
+        return refs
+
+    def _timed(self, pixels: list[Plane], normalisation: Normalisation) -> Sequence[Segmented]:
+        profile = self._segmenter.profile.value
         started_s = self._clock.monotonic_s()
         segmented = self._segmenter.segment(pixels, normalisation)
         duration_s = self._clock.monotonic_s() - started_s
-        for crop, result in zip(crops, segmented, strict=True):
-            planes = np.stack([result.classes_yx, result.confidence_yx])
-            refs[crop.identity] = self._store.put(self._key(crop), encode_planes(planes))
-        profile = self._segmenter.profile.value
         self._metrics.observe("fibsem_inference_duration_seconds", duration_s, profile=profile)
-        self._metrics.increment("fibsem_inference_crops_total", len(crops), profile=profile)
+        self._metrics.increment("fibsem_inference_crops_total", len(pixels), profile=profile)
         self._metrics.increment("fibsem_inference_pixels_total", sum(plane.size for plane in pixels), profile=profile)
-        return refs
+        return segmented
 
-    def _pixels(self, crop: CropExtracted) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    def _pixels(self, crop: CropExtracted) -> tuple[Plane, Region | None]:
+        """Return a crop at the voxel size of the models, and the part of it that decides its nucleus."""
         if crop.model_set != self._models.digest:
             raise PermanentError("other_models", f"{crop.identity} is pinned to models {crop.model_set[:12]}")
         try:
-            grey, _ = decode_crop(self._store.get(crop.crop))
+            grey, mask = decode_crop(self._store.get(crop.crop))
         except PlaneFormatError as error:
             raise PermanentError("damaged_crop", str(error)) from error
-        target = self._plane_voxel(crop.voxel_size)
-        return resample_grey(grey, (crop.voxel_size.y_nm, crop.voxel_size.x_nm), target.x_nm)
+        source, target_nm = (crop.voxel_size.y_nm, crop.voxel_size.x_nm), self._models.voxel_size_nm
+        architectures = [card.architecture for card in self._models.cards]
+        region = region_of_interest(
+            resample_labels(mask, source, target_nm).astype(np.uint8, copy=False),
+            max(architecture.context_px for architecture in architectures),
+            max(architecture.shape_multiple_px for architecture in architectures),
+        )
+        return resample_grey(grey, source, target_nm), region
 
     def _plane_voxel(self, voxel: VoxelSize) -> VoxelSize:
         """Planes are stored at the voxel size of the models (design decision 3); z is that of the slices."""

@@ -36,6 +36,8 @@ class Arrangement:
         Least distance between two envelopes; 0 lets neighbours touch.
     neighbours
         Whether nuclei cut by the x and y borders surround the whole ones.
+    in_a_row
+        Whether the whole ones of a layer lie side by side: a narrow field that shows little of their neighbours.
     """
 
     whole: int = 3
@@ -43,6 +45,7 @@ class Arrangement:
     spacing_nm: float = 4900.0
     gap_nm: float = 150.0
     neighbours: bool = True
+    in_a_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ def _per_layer(arrangement: Arrangement) -> int:
     return -(-arrangement.whole // arrangement.layers)
 
 
+def _rows_and_columns(arrangement: Arrangement) -> tuple[int, int]:
+    count = max(1, _per_layer(arrangement))
+    return (1, count) if arrangement.in_a_row else sheet_shape(count)
+
+
 def field_size_nm(arrangement: Arrangement, anatomy: Anatomy) -> tuple[float, float, float]:
     """Size (z, y, x) of the smallest block that holds an arrangement with its caps and borders, in nm.
 
@@ -92,7 +100,7 @@ def field_size_nm(arrangement: Arrangement, anatomy: Anatomy) -> tuple[float, fl
     """
     scale = anatomy.nucleus_radius_nm / 2050.0
     half = _HALF_NM * scale
-    rows, columns = sheet_shape(max(1, _per_layer(arrangement)))
+    rows, columns = _rows_and_columns(arrangement)
     # A single column is staggered sideways by nothing, several by half a pitch that stays inside.
     depth = 2 * (half + CAP_NM) + 300 + (arrangement.layers - 1) * _layer_pitch_nm(anatomy)
     height = 2 * (half + BORDER_NM) + (rows - 1) * ROW_PITCH * arrangement.spacing_nm
@@ -106,7 +114,7 @@ def _layer_pitch_nm(anatomy: Anatomy) -> float:
 
 def _lattice(arrangement: Arrangement, size_nm: tuple[float, float, float]) -> list[tuple[float, float, bool]]:
     """Sites (y, x, whole) of one sheet centred in the field; whole sites come first, row by row."""
-    rows, columns = sheet_shape(max(1, _per_layer(arrangement)))
+    rows, columns = _rows_and_columns(arrangement)
     pitch = arrangement.spacing_nm
     y0 = size_nm[1] / 2 - (rows - 1) / 2 * pitch * ROW_PITCH
     x0 = size_nm[2] / 2 - (columns - 1) / 2 * pitch

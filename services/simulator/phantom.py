@@ -46,6 +46,8 @@ class PhantomSpec:
         Whether neighbouring envelopes touch.
     neighbours
         Whether nuclei that the field's border cuts surround the whole ones.
+    in_a_row
+        Whether the whole ones lie side by side: a narrow field that shows little of their neighbours.
     contact_gap_nm, contact_fraction
         Chromosomes keep this gap, but for this share of places where they touch.
     artefacts
@@ -62,6 +64,7 @@ class PhantomSpec:
     layers: int = 1
     touching: bool = False
     neighbours: bool = True
+    in_a_row: bool = False
     contact_gap_nm: float = 64.0
     contact_fraction: float = 0.25
     artefacts: Artefacts = field(default_factory=Artefacts)
@@ -73,8 +76,8 @@ class PhantomSpec:
         """How the nuclei of this spec are laid out."""
         spacing = 4900.0 * self.anatomy.nucleus_radius_nm / 2050.0
         if self.touching:
-            return Arrangement(self.n_nuclei, self.layers, 0.85 * spacing, 0.0, self.neighbours)
-        return Arrangement(self.n_nuclei, self.layers, spacing, 150.0, self.neighbours)
+            return Arrangement(self.n_nuclei, self.layers, 0.85 * spacing, 0.0, self.neighbours, self.in_a_row)
+        return Arrangement(self.n_nuclei, self.layers, spacing, 150.0, self.neighbours, self.in_a_row)
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:

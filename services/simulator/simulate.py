@@ -21,6 +21,8 @@ def spec_for(
     nuclei: int = 3,
     slices: int | None = None,
     artefacts: Iterable[str] = (),
+    *,
+    in_a_row: bool = False,
 ) -> PhantomSpec:
     """Choose a field for so many whole nuclei.
 
@@ -36,6 +38,8 @@ def spec_for(
         Number of slices; None for as many as hold the nuclei with their caps. Fewer cut the nuclei in z.
     artefacts
         ``NAME`` or ``NAME=STRENGTH`` each.
+    in_a_row
+        Whether the whole nuclei lie side by side: a narrow field that shows little of their neighbours.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def spec_for(
         raise SpecError(f"there cannot be {nuclei} nuclei")
     if slices is not None and slices < 1:
         raise SpecError(f"there must be at least one slice, not {slices}")
-    spec = PhantomSpec(seed, voxel_nm, nuclei, n_slices=slices, artefacts=artefacts_from(artefacts))
+    spec = PhantomSpec(seed, voxel_nm, nuclei, n_slices=slices, in_a_row=in_a_row, artefacts=artefacts_from(artefacts))
     n_slices, height, width = spec.shape_zyx
     return replace(spec, n_slices=n_slices, shape_yx_px=(height, width))
 

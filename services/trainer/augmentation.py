@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 Grey = NDArray[np.float32]
 
 
-def varied(grey_yx: Grey, rng: np.random.Generator) -> Grey:
-    """Return a patch with artefacts of random kind and strength; about half of the patches stay clean.
+def varied(grey_yx: Grey, share: float, rng: np.random.Generator) -> Grey:
+    """Return a patch with artefacts of random kind and strength, or as it was.
 
     Parameters
     ----------
     grey_yx
         8-bit grey as float32, (y, x).
+    share
+        Chance of having artefacts.
     rng
         Decides everything.
 
@@ -27,10 +29,11 @@ def varied(grey_yx: Grey, rng: np.random.Generator) -> Grey:
     Examples
     --------
     >>> patch = np.full((8, 8), 100, np.float32)
-    >>> bool((varied(patch, np.random.default_rng(3)) == varied(patch, np.random.default_rng(3))).all())
+    >>> first, again = (varied(patch, 1.0, np.random.default_rng(3)) for _ in range(2))
+    >>> bool((first == again).all())
     True
     """
-    if rng.random() < 0.5:
+    if rng.random() >= share:
         return grey_yx
     grey = grey_yx
     for artefact, chance in (
@@ -51,7 +54,7 @@ def jittered_normalisation(mean: float, sd: float, rng: np.random.Generator) -> 
     Slices without nuclei are darker and have less contrast than those with, so most patches keep the
     specimen's own figures with a small error, and some get those of slices with nuclei.
     """
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         mean, sd = mean + 14 * rng.random(), sd * (1 + 0.5 * rng.random())
     return mean + rng.normal(0, 1.0), sd * float(np.exp(rng.normal(0, 0.04)))
 

@@ -58,6 +58,8 @@ class OptimiserRecipe(Value):
     patch_px: Annotated[int, Field(ge=16)]
     learning_rate: Positive
     class_weights: tuple[Positive, ...]
+    dice_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
+    artefact_share: Fraction = 0.5
     focus: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
     focus_share: Fraction
     frozen_statistics_share: Fraction = 0.5

@@ -113,7 +113,7 @@ def batch_of(patches: Sequence[Patch], network: NetworkRecipe, step: int) -> Bat
     for position, patch in enumerate(patches):
         rng = np.random.default_rng([network.optimiser.seed, step, position])
         mean, sd = jittered_normalisation(patch.mean, patch.sd, rng)
-        images.append((varied(patch.grey, rng) - np.float32(mean)) / np.float32(sd))
+        images.append((varied(patch.grey, network.optimiser.artefact_share, rng) - np.float32(mean)) / np.float32(sd))
         labels.append(network.channels[patch.classes])
     stacked = np.stack(images)[:, None].astype(np.float32)
     return torch.from_numpy(stacked), torch.from_numpy(np.stack(labels).astype(np.int64))
@@ -156,6 +156,7 @@ def _trainer(network: NetworkRecipe, training: list[PlaneSet], validation: list[
             steps=recipe.steps,
             learning_rate=recipe.learning_rate,
             class_weights=recipe.class_weights,
+            dice_weight=recipe.dice_weight,
             frozen_statistics_share=recipe.frozen_statistics_share,
             validate_every=recipe.validate_every,
         ),
@@ -180,7 +181,7 @@ def _published(
         normalisation=recipe.normalisation,
         training_data=tuple(plane_set.source for plane_set in training),
         training=TrainingSettings.model_validate(
-            optimiser.model_dump(include={"seed", "steps", "batch_crops", "patch_px", "learning_rate", "class_weights"})
+            optimiser.model_dump(include=set(TrainingSettings.model_fields) & set(type(optimiser).model_fields))
         ),
         scores=HeldOutScores(
             seeds=recipe.data.held_out_seeds,

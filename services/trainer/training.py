@@ -31,6 +31,8 @@ class Fit:
         Highest rate of Adam, reached after a warm-up of 50 steps; it falls to a hundredth on a cosine.
     class_weights
         Of the cross-entropy, per channel.
+    dice_weight
+        Of the Dice term that is added to the cross-entropy.
     frozen_statistics_share
         Share of the steps, at the end, in which batch normalisation uses its running statistics, as it will
         in use. Patches are centred about rare classes, so the statistics of a batch are not those of a crop.
@@ -41,6 +43,7 @@ class Fit:
     steps: int
     learning_rate: float
     class_weights: tuple[float, ...]
+    dice_weight: float
     frozen_statistics_share: float
     validate_every: int
 
@@ -66,6 +69,32 @@ class Progress:
     steps: int
     loss: float
     validation_score: float
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return one minus the mean over channels of the soft Dice coefficient, pooled over a batch.
+
+    It counts a thin class as much as a large one, and errs neither towards finding nor towards missing it.
+
+    Parameters
+    ----------
+    logits
+        float32, (n, channel, y, x).
+    labels
+        int64, (n, y, x).
+
+    Examples
+    --------
+    >>> labels = torch.tensor([[[0, 1]]])
+    >>> round(dice_loss(torch.tensor([[[[9.0, -9.0]], [[-9.0, 9.0]]]]), labels).item(), 3)
+    0.0
+    """
+    probabilities = logits.softmax(dim=1)
+    truth = nn.functional.one_hot(labels, logits.shape[1]).permute(0, 3, 1, 2).to(probabilities.dtype)
+    shared = (probabilities * truth).sum(dim=(0, 2, 3))
+    either = (probabilities + truth).sum(dim=(0, 2, 3))
+    # One pixel is added to each side, so that a class that a batch lacks is worth almost nothing.
+    return 1 - ((2 * shared + 1) / (either + 1)).mean()
 
 
 class Trainer:
@@ -138,7 +167,8 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate()
         self._optimiser.zero_grad()
-        loss: Tensor = self._loss(self._network(images.contiguous(memory_format=torch.channels_last)), labels)
+        logits: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        loss: Tensor = self._loss(logits, labels) + self._fit.dice_weight * dice_loss(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), LARGEST_GRADIENT)
         self._optimiser.step()

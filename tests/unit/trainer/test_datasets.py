@@ -121,9 +121,9 @@ def test_patches_that_do_not_fit_are_refused(planes: list[PlaneSet]) -> None:
         PatchSource(planes, PatchRule(64, 2, (2,), 0.5))
 
 
-def test_artefacts_leave_half_of_the_patches_alone_and_stay_eight_bit() -> None:
+def test_artefacts_take_their_share_of_the_patches_and_stay_eight_bit() -> None:
     patch = np.random.default_rng(0).uniform(100, 240, (32, 40)).astype(np.float32)
-    patches = [varied(patch, np.random.default_rng(seed)) for seed in range(60)]
+    patches = [varied(patch, 0.5, np.random.default_rng(seed)) for seed in range(60)]
     assert 15 < sum((varied_patch == patch).all() for varied_patch in patches) < 45
     assert all(p.shape == patch.shape and p.dtype == np.float32 and p.min() >= 0 and p.max() <= 255 for p in patches)
 

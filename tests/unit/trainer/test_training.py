@@ -13,7 +13,14 @@ from services.trainer.networks import build_network
 from services.trainer.training import Batch, Fit, Progress, Trainer
 
 ARCHITECTURE = TUNetArchitecture(depth=2, base_channels=2)
-FIT = Fit(steps=12, learning_rate=1e-2, class_weights=(1.0, 2.0), frozen_statistics_share=0.5, validate_every=4)
+FIT = Fit(
+    steps=12,
+    learning_rate=1e-2,
+    class_weights=(1.0, 2.0),
+    dice_weight=0.5,
+    frozen_statistics_share=0.5,
+    validate_every=4,
+)
 
 
 def draw(step: int) -> Batch:
@@ -92,7 +99,7 @@ def test_validation_leaves_the_running_statistics_alone(tmp_path: Path) -> None:
 
 def test_it_learns(tmp_path: Path) -> None:
     reports: list[Progress] = []
-    fit = Fit(90, 3e-2, (1.0, 1.0), 0.5, 30)
+    fit = Fit(90, 3e-2, (1.0, 1.0), 0.5, 0.5, 30)
     trainer(fit=fit).run(tmp_path / "toy.checkpoint", reports.append)
     assert [report.step for report in reports] == [30, 60, 90]
     assert reports[-1].validation_score > 0.97
