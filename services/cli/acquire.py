@@ -73,7 +73,7 @@ def simulate(
     OUT.print(f"slices in {directory / 'slices'}, truth in {directory / 'truth'}")
 
 
-Slices = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder the microscope writes into")]
+Slices = Annotated[Path, typer.Argument(exists=True, help="folder the microscope writes into, or one stack")]
 Out = Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")]
 Acquisition = Annotated[str | None, typer.Option(help="name; a second folder given under the same name is joined")]
 VoxelNm = Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")]
@@ -86,6 +86,7 @@ Preview = Annotated[int | None, typer.Option("--preview", min=1, help="only so m
 Chromosomes = Annotated[int, typer.Option(min=1, help="chromosomes expected in a nucleus")]
 SmallObjects = Annotated[Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")]
 FilePattern = Annotated[str | None, typer.Option(help="regular expression with (?P<z>...) for file names")]
+Include = Annotated[str | None, typer.Option(help="shell pattern; files of other names are left alone")]
 Channel = Annotated[int | None, typer.Option(help="channel of RGB files whose channels differ")]
 Z = Annotated[int | None, typer.Option(min=0, help="first, last z; default: what is there")]
 GapTimeoutS = Annotated[float | None, typer.Option(help="declare a z missing after so long; a recorded decision")]
@@ -107,6 +108,7 @@ def run(
     chromosomes: Chromosomes = 12,
     small_objects: SmallObjects = "3d",
     file_pattern: FilePattern = None,
+    include: Include = None,
     channel: Channel = None,
     first_z: Z = None,
     last_z: Z = None,
@@ -115,6 +117,8 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
+    if slices.is_file():
+        slices, include = slices.parent, slices.name
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
@@ -126,6 +130,7 @@ def run(
         chromosomes=chromosomes,
         small_objects=small_objects,
         file_pattern=file_pattern,
+        include=include,
         channel=channel,
         first_z=first_z,
         last_z=last_z,

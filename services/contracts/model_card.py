@@ -157,9 +157,17 @@ class ModelCard(Value):
         """Folder name of the published model."""
         return f"{self.name}-{self.digest[:12]}"
 
+    def explicit(self) -> Self:
+        """Return the card with every default spelled out, as it is published."""
+        return type(self).model_validate(self.model_dump())
+
     def encoded(self) -> bytes:
-        """Return the bytes of `card.json`."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
+        """Return the bytes of `card.json`.
+
+        Fields that were not given are left out: a card that an older version wrote, read by one that knows
+        more fields, keeps its bytes and so its address.
+        """
+        return (self.model_dump_json(indent=2, exclude_unset=True) + "\n").encode()
 
 
 class ClassSource(Value):

@@ -31,6 +31,7 @@ def ingest_settings(settings: RunSettings, *, watch: bool, requests: Path) -> In
         watch=watch,
         requests=requests,
         pattern=settings.file_pattern or DEFAULT_PATTERN,
+        include=(settings.include,) if settings.include else ("*",),
         first_z=settings.first_z,
         last_z=settings.last_z,
         gaps=settings.gaps,
@@ -80,7 +81,7 @@ class IngestTurns:
     @property
     def finishing(self) -> bool:
         """Whether something said that no more slices will come."""
-        return self._ingest.status().is_finishing or self._ingest.is_done
+        return self._ingest.is_finishing or self._ingest.is_done
 
     def status(self) -> IngestStatus:
         """Return how ingest stands."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.embedded.run import Outcome, Surroundings, run_to_the_end
 from services.embedded.settings import RunSettings, settle
+from services.imaging.tiff import inspect
 from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
 
 
@@ -34,7 +34,7 @@ class Estimate:
     disk_bytes: int
 
 
-def preview_window(folder: Path, count: int, pattern: str | None) -> tuple[int, int, int]:
+def preview_window(folder: Path, count: int, pattern: str | None, include: str | None) -> tuple[int, int, int]:
     """Return first and last z of `count` slices from the middle of a folder, and how many it holds.
 
     Raises
@@ -42,9 +42,13 @@ def preview_window(folder: Path, count: int, pattern: str | None) -> tuple[int, 
     NothingToPreviewError
         If no file name gives a z.
     """
-    rules = NameRules(compile_pattern(pattern or DEFAULT_PATTERN))
-    found = (classify(entry.name, rules) for entry in os.scandir(folder) if entry.is_file())
-    zs = sorted({name.z for name in found if isinstance(name, Candidate) and name.z is not None})
+    rules = NameRules(compile_pattern(pattern or DEFAULT_PATTERN), (include or "*",))
+    found = [(path, classify(path.name, rules)) for path in folder.iterdir() if path.is_file()]
+    slices = [(path, name.z or 0) for path, name in found if isinstance(name, Candidate)]
+    zs = sorted({z for _, z in slices})
+    if len(slices) == 1:
+        with slices[0][0].open("rb") as stack:
+            zs = [zs[0] + page for page in range(len(inspect(stack).pages))]
     if not zs:
         raise NothingToPreviewError(f"no file in {folder} is named like a slice: see --file-pattern")
     first = max(0, (len(zs) - count) // 2)
@@ -54,7 +58,7 @@ def preview_window(folder: Path, count: int, pattern: str | None) -> tuple[int, 
 
 def preview(out: Path, settings: RunSettings, count: int, around: Surroundings) -> tuple[Path, Outcome, Estimate]:
     """Run `count` slices from the middle into a folder of their own beside `out`; estimate the rest."""
-    first, last, total = preview_window(settings.slices[0], count, settings.file_pattern)
+    first, last, total = preview_window(settings.slices[0], count, settings.file_pattern, settings.include)
     folder = out / f"preview-z{first:06d}-z{last:06d}"
     settled = settle(folder, settings.model_copy(update={"first_z": first, "last_z": last}), joined=False)
     outcome = run_to_the_end(folder, settled, around, watch=False)

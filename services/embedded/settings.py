@@ -36,6 +36,7 @@ class RunSettings(BaseModel):
     chromosomes: Annotated[int, Field(ge=1, le=200)] = Field(default=12, description="chromosomes expected per nucleus")
     small_objects: Literal["3d", "2d"] = Field(default="3d", description="how the size of a speck is measured")
     file_pattern: str | None = Field(default=None, description="regular expression with a group z for file names")
+    include: str | None = Field(default=None, description="shell pattern; files of other names are left alone")
     channel: int | None = Field(default=None, ge=0, le=3, description="channel of files whose channels differ")
     first_z: int | None = Field(default=None, ge=0, description="z of the first slice")
     last_z: int | None = Field(default=None, ge=0, description="z of the last slice; later files are left alone")

@@ -126,6 +126,11 @@ class Ingest:
         """Whether the acquisition has ended, or nothing ever came, and everything about it was sent."""
         return (self._intake.ended is not None or self._lookout.has_nothing) and self._publisher.is_idle
 
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a marker, a request, the last z wanted, or the folder itself says that nothing more will come."""
+        return self._lookout.is_finishing
+
     def status(self) -> IngestStatus:
         """Return how things stand."""
         now = self.ledger()

@@ -115,18 +115,27 @@ def smooth(mask: NDArray[np.bool_], sigma_zyx: tuple[float, float, float]) -> La
     kernel = cv2.getGaussianKernel(2 * int(np.ceil(3 * sigma_zyx[0])) + 1, sigma_zyx[0])
     one = np.ones((1, 1))
     blurred = np.asarray(cv2.sepFilter2D(flat, -1, one, kernel, borderType=cv2.BORDER_CONSTANT), np.uint8)
-    return _keep_volume(blurred, int(np.count_nonzero(mask))).reshape(mask.shape)
+    return _keep_volume(blurred.reshape(mask.shape), int(np.count_nonzero(mask)))
 
 
 def _keep_volume(blurred: Labels, voxels: int) -> Labels:
     """Shift the surface of a blurred mask to where it encloses as many voxels as the mask: thin parts would vanish."""
-    above = np.cumsum(np.bincount(blurred.ravel(), minlength=256)[::-1])[::-1]
+    counts = np.zeros(256, np.int64)
+    for plane in blurred:  # counting a volume at once would widen it to eight bytes a voxel
+        counts += np.bincount(plane.ravel(), minlength=256)
+    above = np.cumsum(counts[::-1])[::-1]
     level = float(np.clip(np.count_nonzero(above > voxels), 16, SURFACE))
     values = np.arange(256.0)
     below = values * (SURFACE / level)
     beyond = SURFACE + (values - level) * (255.0 - SURFACE) / (255.0 - level)
     table = np.where(values < level, below, beyond)
-    return np.asarray(np.floor(table + 0.5).astype(np.uint8)[blurred])
+    return _looked_up(np.floor(table + 0.5).astype(np.uint8), blurred)
+
+
+def _looked_up(table: Labels, volume: Labels) -> Labels:
+    """Value of the table for each voxel; indexing with numpy would widen the volume to eight bytes a voxel."""
+    flat = cv2.LUT(volume.reshape(volume.shape[0], -1), table)
+    return np.asarray(flat, np.uint8).reshape(volume.shape)
 
 
 def solid_field(parts: Labels, grid: Grid) -> Labels:
@@ -163,7 +172,7 @@ def sheet_field(sheet: NDArray[np.bool_], enclosed: NDArray[np.bool_], sigma_vox
     field = np.minimum(smooth(sheet | enclosed, sigma), 255 - smooth(enclosed, sigma))
     # A wide blur fades over several voxels, and what lies before the surface would count as shadow: steepen it.
     steeper = np.clip((np.arange(256) - SURFACE) * max(1.0, sigma_voxels / _SIGMA_VOXELS) + SURFACE, 0, 255)
-    return np.asarray(steeper.astype(np.uint8)[field])
+    return _looked_up(steeper.astype(np.uint8), field)
 
 
 def clearance(field: Labels) -> Labels:

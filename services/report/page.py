@@ -82,7 +82,7 @@ def compose(data: ReportData, gallery: Gallery, written: str = "") -> str:
         When the page was written, as text; empty to leave it out.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("services.report", "templates"),
+        loader=jinja2.PackageLoader("services.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -92,7 +92,7 @@ def compose(data: ReportData, gallery: Gallery, written: str = "") -> str:
     environment.filters["chromosome_colour"] = lambda rank: hexadecimal(chromosome_colour(rank))
     account = account_for(data.ledger)
     doubts = [(n, doubts_about(n)) for n in data.nuclei]
-    return environment.get_template("index.html").render(
+    return environment.get_template("page.html").render(
         data=data,
         written=written,
         numbers=key_numbers(data),

@@ -49,7 +49,7 @@ class ReportOptions:
     """
 
     whole_rendered: int = 12
-    other_rendered: int = 12
+    other_rendered: int = 6
     hero_px: int = 640
     rendering_px: int = 480
     section_px: int = 480

@@ -193,4 +193,4 @@ def _published(
         torch_version=torch.__version__.partition("+")[0],
         licence=recipe.licence,
     )
-    return publish(out, card, weights, archive)
+    return publish(out, card.explicit(), weights, archive)

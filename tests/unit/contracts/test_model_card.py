@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -65,6 +67,19 @@ def test_a_card_is_read_back_as_it_was_written() -> None:
 def test_the_address_changes_with_what_the_card_says(changes: dict[str, Any]) -> None:
     assert card(**changes).address != card().address
     assert card().address.startswith("chromatin-")
+
+
+def test_a_card_of_an_older_version_keeps_its_address() -> None:
+    written = json.loads(card().explicit().encoded())
+    del written["training"]["dice_weight"]
+    older = (json.dumps(written, indent=2) + "\n").encode()
+    assert ModelCard.model_validate_json(older).digest == hashlib.sha256(older).hexdigest()
+
+
+def test_a_published_card_spells_out_every_default() -> None:
+    explicit = card().explicit()
+    assert explicit == card()
+    assert json.loads(explicit.encoded()) == json.loads(explicit.model_dump_json())
 
 
 def test_scores_on_training_seeds_are_refused() -> None:

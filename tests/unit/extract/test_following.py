@@ -1,6 +1,7 @@
 """Nuclei keep their identity through z, whatever happens to slices and detections."""
 
 import dataclasses
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ MISSING = Absent("MISSING")
 Slices = Mapping[int, Sequence[Outline] | Absent]
 
 
+@functools.cache
 def disc(y_px: float, x_px: float, radius_px: float = 35.0) -> Outline:
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     points = np.stack([y_px + radius_px * np.sin(angle), x_px + radius_px * np.cos(angle)], axis=1)
@@ -316,7 +318,7 @@ def stacks(draw: Callable[..., int]) -> dict[int, Sequence[Outline] | Absent]:
     return slices
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(stacks())
 def test_every_slice_of_a_nucleus_is_answered_once_and_in_order(slices: Slices) -> None:
     events = follow(slices)
@@ -337,7 +339,7 @@ def test_every_slice_of_a_nucleus_is_answered_once_and_in_order(slices: Slices) 
             assert used.setdefault(event.source.before, event.nucleus_id) == event.nucleus_id
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(stacks())
 def test_a_state_written_and_read_at_every_slice_gives_the_same_events(slices: Slices) -> None:
     state, events = FollowerState(), []
@@ -350,7 +352,7 @@ def test_a_state_written_and_read_at_every_slice_gives_the_same_events(slices: S
     assert events == follow(slices)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(stacks(), st.integers(0, 99))
 def test_what_is_said_up_to_a_slice_does_not_depend_on_later_ones(slices: Slices, end: int) -> None:
     until = {z: found for z, found in slices.items() if z <= end}
@@ -364,7 +366,7 @@ def test_what_is_said_up_to_a_slice_does_not_depend_on_later_ones(slices: Slices
     assert events[True] == events[False]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(stacks())
 def test_no_event_asks_for_a_slice_that_was_said_to_be_needed_no_more(slices: Slices) -> None:
     state = FollowerState()
@@ -377,7 +379,7 @@ def test_no_event_asks_for_a_slice_that_was_said_to_be_needed_no_more(slices: Sl
                 assert min([event.z, *(ref.z for ref in refs)]) >= needed
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(stacks())
 def test_the_order_of_the_outlines_in_a_slice_does_not_matter(slices: Slices) -> None:
     turned = {z: found if isinstance(found, Absent) else list(reversed(found)) for z, found in slices.items()}

@@ -67,7 +67,7 @@ def test_a_wrong_number_of_class_weights_is_refused(raw: dict[str, Any]) -> None
 
 def test_a_patch_off_the_networks_stride_is_refused(raw: dict[str, Any]) -> None:
     raw["networks"][0]["optimiser"]["patch_px"] = 100
-    with pytest.raises(ValidationError, match="multiple of 8"):
+    with pytest.raises(ValidationError, match="multiple of 16"):
         Recipe.model_validate(raw)
 
 
