@@ -238,7 +238,9 @@ class PostprocessHandler:
         grey, mask = decode_crop(self._store.get(message.crop.crop))
         source = (message.crop.voxel_size.y_nm, message.crop.voxel_size.x_nm)
         target_nm = message.plane_voxel_size.x_nm
-        return resample_grey(grey, source, target_nm), resample_labels(mask, source, target_nm).astype(np.uint8, copy=False)
+        return resample_grey(grey, source, target_nm), resample_labels(mask, source, target_nm).astype(
+            np.uint8, copy=False
+        )
 
     def _extend(self, nucleus: _Nucleus, *, write: bool) -> Publication:
         _, layout = _growing(nucleus)

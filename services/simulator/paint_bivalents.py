@@ -151,6 +151,16 @@ def _span(centre: float, half: float, tx: float, offset: float, slab: tuple[floa
 
 
 @njit(cache=True, nogil=True)
+def _half_extent(samples: Samples, sizes: BivalentSizes, k: int, axis: int) -> float:
+    """Half the size, along z (0) or y (1), of the slab in which sample ``k`` may claim anything."""
+    along = SLAB_NM if samples.identity[k, 2] == 0 else sizes.lobe_across
+    across = sizes.lobe_centre + sizes.lobe_across + sizes.halo
+    aside = sizes.lobe_along + sizes.halo
+    row = samples.geometry[k]
+    return abs(row[3 + axis]) * along + abs(row[6 + axis]) * across + abs(row[9 + axis]) * aside + 1.0
+
+
+@njit(cache=True, nogil=True)
 def _stamp_row(nearest: Nearest, view: View, samples: Samples, sizes: BivalentSizes, k: int, y: int) -> None:
     """Let sample ``k`` compete for the pixels of line ``y`` in its slab."""
     frame, box, geometry = view.frame, view.box, samples.geometry
@@ -197,7 +207,10 @@ def stamp_samples(nearest: Nearest, view: View, samples: Samples, sizes: Bivalen
     z = frame.z - samples.z
     for k in range(samples.first, samples.last):
         dz = z - geometry[k, 0]
+        if abs(dz) > _half_extent(samples, sizes, k, 0):
+            continue
         radius = np.sqrt(max(0.0, sizes.reach * sizes.reach - dz * dz))
+        radius = min(radius, _half_extent(samples, sizes, k, 1))
         middle = geometry[k, 1] + samples.y - frame.oy
         y0 = max(view.box.y0, int((middle - radius) / frame.yy) - 2)
         y1 = min(view.box.y1, int((middle + radius) / frame.yy) + 3)

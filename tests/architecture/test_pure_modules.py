@@ -28,6 +28,8 @@ SHELLS = {
     "extract/detect": "the handler of detection; a service of two handlers has no one `handler.py`",
     "extract/follow": "the handler of following, likewise",
     "extract/reading": "fetches a slice from the store and names its faults",
+    "inference/catalogue": "reads the cards of a folder of models",
+    "inference/prediction": "labels a folder of images, by the segmenter that it opens",
     "ingest/attempts": "writes down in the store which file is about to be read",
     "ingest/folders": "lists what a microscope writes; a folder out of reach is an outage",
     "ingest/journal": "keeps the journal in the store",

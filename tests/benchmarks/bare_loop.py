@@ -1,4 +1,4 @@
-"""The whole method as a bare loop: the same pure functions on the same slices, with no bus, store, message or crash-safety."""
+"""The whole method as a bare loop: the same pure functions on the same slices, with no bus, store or crash-safety."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ COMMAND = Path(sys.executable).parent / "fibsem-nuclei"
 def run(slices: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start the command."""
     log = (out.parent / f"{out.name}.log").open("ab")
-    return subprocess.Popen([COMMAND, "run", slices, "--out", out], stdout=log, stderr=log, cwd=ROOT)  # noqa: S603
+    return subprocess.Popen([COMMAND, "run", slices, "--out", out], stdout=log, stderr=log, cwd=ROOT)
 
 
 def said(*arguments: str | Path) -> str:
     """Return what a command prints."""
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=True, cwd=ROOT).stdout  # noqa: S603
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=140)
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
-    moments = random.Random(options.seed)  # noqa: S311 - moments, not secrets
+    moments = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         said("simulate", folder / "sim", "--seed", "41", "--nuclei", "1", "--slices", str(options.slices))
@@ -60,7 +60,7 @@ def main() -> None:
                 print(f"the run ended before kill {kills + 1}; the next one starts a new run")
                 # Kill points early in a run count as much as late ones.
                 (out / "MANIFEST.sha256").rename(folder / f"manifest{kills}")
-                subprocess.run(["/bin/rm", "-rf", out], check=True)  # noqa: S603
+                subprocess.run(["/bin/rm", "-rf", out], check=True)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()

@@ -45,7 +45,7 @@ class BusHarness(Protocol):
 
 def topic_named(name: str, partitions: int = PARTITIONS) -> Topic:
     """Return a topic that no other test uses."""
-    return Topic(f"{name}-{uuid.uuid4().hex[:12]}", partitions, 1, (SliceIngested,), (), (), "anything")
+    return Topic(f"{name}-{uuid.uuid4().hex[:12]}", partitions, 1, (SliceIngested,), (), (), "subject")
 
 
 def outgoing(topic: Topic, key: str, payload: bytes = b"payload") -> Outgoing:

@@ -77,7 +77,7 @@ class Bench:
         for z in numbers:
             self.write(name_of(z), slice_bytes(z))
 
-    def settings(self, **changes: Any) -> IngestSettings:  # noqa: ANN401 - any setting
+    def settings(self, **changes: Any) -> IngestSettings:
         return IngestSettings(
             **{
                 "acquisition_id": "roi",
@@ -94,7 +94,7 @@ class Bench:
         producer: Producer | None = None,
         source: SliceFolders | None = None,
         from_start: bool = False,
-        **changes: Any,  # noqa: ANN401 - any setting
+        **changes: Any,
     ) -> Ingest:
         """Start ingest, as after a reboot: what it remembers is in the store."""
         ports = IngestPorts(producer or self.bus.producer(), self.store, self.clock, self.metrics, source)

@@ -214,7 +214,7 @@ OPTIONAL: dict[type[Message], tuple[str, ...]] = {
 }
 
 
-def example(kind: type[Kind], /, **changes: Any) -> Kind:  # noqa: ANN401 - any field of any message
+def example(kind: type[Kind], /, **changes: Any) -> Kind:
     """Return a valid message of that type, with some fields changed.
 
     Raises

@@ -35,7 +35,7 @@ def plane(seed: int = 0, bits: int = 8, shape_yx: tuple[int, int] = SHAPE_YX) ->
     return grey.astype(np.uint8) if bits == 8 else (grey.astype(np.uint16) * 211 + 1000).astype(np.uint16)
 
 
-def written(pages: Sequence[NDArray[Any]], **options: Any) -> bytes:  # noqa: ANN401 - those of tifffile
+def written(pages: Sequence[NDArray[Any]], **options: Any) -> bytes:
     """Return the bytes of a TIFF with these pages, each written with the same options of `tifffile`."""
     file = BytesIO()
     first: dict[str, Any] = {"bigtiff": options.pop("bigtiff", False), "byteorder": options.pop("byteorder", "<")}

@@ -59,7 +59,10 @@ class Drawing:
             if disc.inside == NUCLEOPLASM:
                 for k in range(5):
                     angle = k * 1.3 + self.seed
-                    at = (disc.y_nm + 0.55 * disc.semi_y_nm * np.sin(angle), disc.x_nm + 0.55 * disc.semi_x_nm * np.cos(angle))
+                    at = (
+                        disc.y_nm + 0.55 * disc.semi_y_nm * np.sin(angle),
+                        disc.x_nm + 0.55 * disc.semi_x_nm * np.cos(angle),
+                    )
                     plane[np.hypot(y - at[0], x - at[1]) < 250.0] = CHROMATIN
         noisy = cv2.GaussianBlur(plane, (0, 0), 0.5) + rng.normal(size=self.shape) * self.noise
         return np.asarray(np.clip(np.rint(noisy), 0, 255), np.uint8)

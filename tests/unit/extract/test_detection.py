@@ -102,9 +102,7 @@ def test_granules_on_the_membrane_and_a_broken_membrane_do_not_hide_a_nucleus(
 
 
 @pytest.mark.parametrize("contrast", [0.4, 1.8])
-def test_contrast_and_brightness_of_the_recording_do_not_matter(
-    draw: Any, make_nucleus: Any, contrast: float
-) -> None:
+def test_contrast_and_brightness_of_the_recording_do_not_matter(draw: Any, make_nucleus: Any, contrast: float) -> None:
     grey = draw(make_nucleus(4400.0, 5500.0)).astype(np.float64)
     changed = np.clip(np.rint(120 + (grey - 185) * contrast), 0, 255).astype(np.uint8)
     assert len(detect(changed, RECOMMENDED, VOXEL)) == 1
@@ -120,7 +118,9 @@ def test_shading_and_stripes_do_not_hide_a_nucleus(draw: Any, make_nucleus: Any)
 @pytest.mark.parametrize("voxel_nm", [8.0, 16.0, 24.0, 40.0])
 def test_a_nucleus_is_found_at_any_voxel_size(draw: Any, make_nucleus: Any, voxel_nm: float) -> None:
     shape = (round(7200 / voxel_nm), round(8000 / voxel_nm))
-    found = detect(draw(make_nucleus(3300.0, 4600.0), shape=shape, voxel_nm=voxel_nm), RECOMMENDED, (voxel_nm, voxel_nm))
+    found = detect(
+        draw(make_nucleus(3300.0, 4600.0), shape=shape, voxel_nm=voxel_nm), RECOMMENDED, (voxel_nm, voxel_nm)
+    )
     assert len(found) == 1
     assert overlap(found[0], 3300.0, 4600.0, 1823.0, voxel_nm) > 0.9
 

@@ -83,7 +83,9 @@ def kinds(events: Sequence[Event], nucleus_id: str) -> dict[int, str]:
     return {event.z: event.kind if isinstance(event, Crop) else event.reason for event in planes(events, nucleus_id)}
 
 
-def column(count: int, *, without: Sequence[int] = (), absent: Sequence[int] = ()) -> dict[int, Sequence[Outline] | Absent]:
+def column(
+    count: int, *, without: Sequence[int] = (), absent: Sequence[int] = ()
+) -> dict[int, Sequence[Outline] | Absent]:
     """One nucleus in every slice from 20 on, but for some."""
     slices: dict[int, Sequence[Outline] | Absent] = {z: [] for z in range(count)}
     slices |= {z: [disc(150, 200)] for z in range(20, count) if z not in without}
