@@ -215,9 +215,10 @@ class EmbeddedRun:
     def progress(self) -> Progress:
         """Return how far the run is."""
         status = self.ingest.status()
+        slices = status.ledger.slices
         return Progress(
-            seen=status.ledger.files.seen,
-            expected=status.ledger.slices.expected if status.is_finishing else None,
+            seen=slices.ingested + slices.dead_lettered + slices.in_flight,
+            expected=slices.expected if status.is_finishing else None,
             followed=self._follow.followed,
             crops=self._inference.answered + self._lag_of(self._inference.name),
             segmented=self._inference.answered,

@@ -67,8 +67,7 @@ def _radii(outline: Outline) -> Points:
     angle = np.arange(_RAYS)[:, None] * (2 * np.pi / _RAYS)
     sine, cosine = np.sin(angle), np.cos(angle)
     across, along = cosine * edge[:, 0] - sine * edge[:, 1], cosine * start[:, 0] - sine * start[:, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = -along / across
+    part = -along / np.where(across == 0, np.inf, across)
     hit = (across != 0) & (part >= 0) & (part <= 1)
     distance = sine * (start[:, 0] + part * edge[:, 0]) + cosine * (start[:, 1] + part * edge[:, 1])
     return np.asarray(np.where(hit & (distance > 0), distance, 0.0).max(axis=1))

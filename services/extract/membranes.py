@@ -118,7 +118,7 @@ def _trace_field(
 
 
 def _view(grey: npt.NDArray[np.uint8], voxel_nm: float, pixel_nm: float, sigma_nm: float, reach_nm: float) -> _View:
-    """Average down to pixels of ``pixel_nm`` (never up), blur by a voxel at least, and pad so far that no ray leaves."""
+    """Average down to pixels of ``pixel_nm`` (never up), blur by a voxel at least, and pad until no ray leaves."""
     pixel = max(pixel_nm, voxel_nm)
     height, width = (max(2, round(size * voxel_nm / pixel)) for size in grey.shape)
     small = grey if (height, width) == grey.shape else cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)

@@ -122,7 +122,7 @@ PROFILES: Mapping[str, DetectionProfile] = MappingProxyType(
 )
 """The named profiles.
 
-``manuscript`` and ``as-run`` are the manuscript's chain and differ in the gradient alone: printed once, run three times.
+``manuscript`` and ``as-run`` are the manuscript's chain and differ in the gradient alone: printed once, run thrice.
 ``recommended`` replaces threshold, gradient and contour by a search for the membrane; the window of sizes reaches
 20 um2, since equators of germ-line nuclei exceed the 12.8 um2 that were run.
 """
@@ -143,7 +143,7 @@ EXAMPLES: Mapping[str, DetectionProfile] = MappingProxyType(
         )
     }
 )
-"""Settings for other material: cultured HeLa cells in serial block-face images of 40 nm, with large, irregular nuclei."""
+"""Settings for other material: cultured HeLa cells in block-face images of 40 nm, with large, irregular nuclei."""
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {

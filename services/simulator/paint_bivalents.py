@@ -94,7 +94,7 @@ class Nearest(NamedTuple):
     other: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _lobe_depth(u: float, v: float, beyond: float, sizes: BivalentSizes) -> float:
     """Signed distance, to first order, of the lobes: u across the complex, v along it, ``beyond`` past an end."""
     across = (abs(u) - sizes.lobe_centre) / sizes.lobe_across
@@ -110,13 +110,13 @@ def _lobe_depth(u: float, v: float, beyond: float, sizes: BivalentSizes) -> floa
     return max(depth, sizes.lobe_cut - abs(u))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _complex_depth(u: float, v: float, beyond: float, half_width: float, half_thickness: float) -> float:
     """Signed distance to the synaptonemal complex, a twisted ribbon."""
     return max(abs(u) - half_width, abs(v) - half_thickness, beyond)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _claim(nearest: Nearest, pixel: tuple[int, int], index: int, depth: float, identity: NDArray[np.int32]) -> None:
     """Let a sample compete for a pixel."""
     j, i = pixel
@@ -135,7 +135,7 @@ def _claim(nearest: Nearest, pixel: tuple[int, int], index: int, depth: float, i
         nearest.other[j, i] = depth
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _span(centre: float, half: float, tx: float, offset: float, slab: tuple[float, float]) -> tuple[float, float]:
     """Part of ``centre +- half`` in which ``tx * dx + offset`` lies in a slab."""
     low = -half
@@ -157,10 +157,11 @@ def _half_extent(samples: Samples, sizes: BivalentSizes, k: int, axis: int) -> f
     across = sizes.lobe_centre + sizes.lobe_across + sizes.halo
     aside = sizes.lobe_along + sizes.halo
     row = samples.geometry[k]
-    return abs(row[3 + axis]) * along + abs(row[6 + axis]) * across + abs(row[9 + axis]) * aside + 1.0
+    half: float = abs(row[3 + axis]) * along + abs(row[6 + axis]) * across + abs(row[9 + axis]) * aside + 1.0
+    return half
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _stamp_row(nearest: Nearest, view: View, samples: Samples, sizes: BivalentSizes, k: int, y: int) -> None:
     """Let sample ``k`` compete for the pixels of line ``y`` in its slab."""
     frame, box, geometry = view.frame, view.box, samples.geometry

@@ -48,7 +48,7 @@ SHELLS = {
 FILES = {
     "evaluation/reading": "opens the volumes that are compared",
     "evaluation/scoring": "names the folders that are compared",
-    "report/drawing": "draws in processes of their own, picture by picture, into the report's folder",
+    "report/drawing": "reads the font file that ships with matplotlib",
     "report/reading": "reads the results that a report shows",
     "report/volumes": "reads volumes piece by piece",
     "report/writing": "writes the report's folder",

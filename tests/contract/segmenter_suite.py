@@ -1,4 +1,7 @@
-"""What every segmenter promises. A test module subclasses `SegmenterContract` and provides the `segmenter` fixture."""
+"""What every segmenter promises. A test module subclasses `SegmenterContract` and provides the `segmenter` fixture.
+
+One segmenter may serve all tests: none of them changes it.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,11 @@ def content(answers: Sequence[Segmented]) -> list[bytes]:
 class SegmenterContract:
     """The suite."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def crops(self) -> list[Plane]:
         return [nucleus_like((104, 136), seed) for seed in range(4)] + [nucleus_like((97, 61), 9)]
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def alone(self, segmenter: Segmenter, crops: list[Plane]) -> list[bytes]:
         return content([segmenter.segment([crop], NORMALISATION)[0] for crop in crops])
 

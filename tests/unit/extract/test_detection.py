@@ -4,9 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tifffile
 from scipy import ndimage
@@ -16,6 +16,9 @@ from services.extract.detection import DetectionInputError, detect
 from services.extract.outlines import Outline
 from services.extract.profiles import EXAMPLES, PROFILES, DetectionProfile
 from services.simulator.phantom import Phantom, PhantomSpec
+
+Draw = Callable[..., npt.NDArray[np.uint8]]
+Make = Callable[..., object]
 
 RECOMMENDED = PROFILES["recommended"]
 VOXEL = (16.0, 16.0)
@@ -31,7 +34,7 @@ def overlap(outline: Outline, y_nm: float, x_nm: float, radius_nm: float, voxel_
     return float((circle & found).sum() / (circle | found).sum())
 
 
-def test_a_nucleus_is_found_where_it_is_and_y_is_not_taken_for_x(draw: Any, make_nucleus: Any) -> None:
+def test_a_nucleus_is_found_where_it_is_and_y_is_not_taken_for_x(draw: Draw, make_nucleus: Make) -> None:
     found = detect(draw(make_nucleus(3000.0, 7500.0)), RECOMMENDED, VOXEL)
     assert len(found) == 1
     assert found[0].centroid_yx_px == pytest.approx((3000 / 16 - 0.5, 7500 / 16 - 0.5), abs=1.5)
@@ -39,13 +42,13 @@ def test_a_nucleus_is_found_where_it_is_and_y_is_not_taken_for_x(draw: Any, make
     assert not found[0].touches_border
 
 
-def test_the_direction_of_an_oblong_nucleus_is_that_of_its_longer_axis(draw: Any, make_disc: Any) -> None:
+def test_the_direction_of_an_oblong_nucleus_is_that_of_its_longer_axis(draw: Draw, make_disc: Make) -> None:
     tall = detect(draw(make_disc(4000.0, 5000.0, 2200.0, 1700.0)), RECOMMENDED, VOXEL)
     assert tall[0].semi_axes_px == pytest.approx(((2200 + 23) / 16, (1700 + 23) / 16), abs=2.5)
     assert tall[0].angle_rad == pytest.approx(math.pi / 2, abs=0.15)
 
 
-def test_outlines_come_in_the_order_of_their_centroids(draw: Any, make_nucleus: Any) -> None:
+def test_outlines_come_in_the_order_of_their_centroids(draw: Draw, make_nucleus: Make) -> None:
     found = detect(
         draw(make_nucleus(6200.0, 2500.0), make_nucleus(2400.0, 8500.0), make_nucleus(2600.0, 3000.0)),
         RECOMMENDED,
@@ -55,7 +58,7 @@ def test_outlines_come_in_the_order_of_their_centroids(draw: Any, make_nucleus: 
     assert len(found) == 3
 
 
-def test_touching_neighbours_stay_separate(draw: Any, make_nucleus: Any) -> None:
+def test_touching_neighbours_stay_separate(draw: Draw, make_nucleus: Make) -> None:
     found = detect(draw(make_nucleus(4400.0, 3600.0, 1900.0), make_nucleus(4400.0, 7420.0, 1900.0)), RECOMMENDED, VOXEL)
     assert len(found) == 2
     assert overlap(found[0], 4400.0, 3600.0, 1923.0) > 0.92
@@ -67,7 +70,7 @@ def test_touching_neighbours_stay_separate(draw: Any, make_nucleus: Any) -> None
     [(600.0, 5000.0, "y_min"), (8400.0, 5000.0, "y_max"), (4000.0, 700.0, "x_min"), (4000.0, 11000.0, "x_max")],
 )
 def test_a_nucleus_cut_by_the_border_is_kept_and_marked(
-    draw: Any, make_nucleus: Any, y_nm: float, x_nm: float, side: str
+    draw: Draw, make_nucleus: Make, y_nm: float, x_nm: float, side: str
 ) -> None:
     found = detect(draw(make_nucleus(y_nm, x_nm)), RECOMMENDED, VOXEL)
     assert [outline.border_sides for outline in found] == [(side,)]
@@ -77,7 +80,7 @@ def test_a_nucleus_cut_by_the_border_is_kept_and_marked(
     assert (found[0].polygon_yx_px < (560, 720)).all()
 
 
-def test_what_is_no_nucleus_is_not_detected(draw: Any, make_disc: Any) -> None:
+def test_what_is_no_nucleus_is_not_detected(draw: Draw, make_disc: Make) -> None:
     sperm = make_disc(2500.0, 2500.0, 1400.0, 1400.0, 80.0, membrane=False)
     vacuole = make_disc(6000.0, 3000.0, 500.0, 700.0)
     granule = make_disc(3000.0, 8000.0, 300.0, 150.0, 130.0, membrane=False)
@@ -85,12 +88,12 @@ def test_what_is_no_nucleus_is_not_detected(draw: Any, make_disc: Any) -> None:
     assert detect(draw(sperm, vacuole, granule, yolk), RECOMMENDED, VOXEL) == ()
 
 
-def test_cytoplasm_alone_holds_no_nucleus(draw: Any) -> None:
+def test_cytoplasm_alone_holds_no_nucleus(draw: Draw) -> None:
     assert detect(draw(), RECOMMENDED, VOXEL) == ()
 
 
 def test_granules_on_the_membrane_and_a_broken_membrane_do_not_hide_a_nucleus(
-    draw: Any, make_nucleus: Any, make_disc: Any
+    draw: Draw, make_nucleus: Make, make_disc: Make
 ) -> None:
     granules = [
         make_disc(4400 + 1980 * math.sin(a), 5500 + 1980 * math.cos(a), 150.0, 150.0, 140.0, membrane=False)
@@ -102,13 +105,15 @@ def test_granules_on_the_membrane_and_a_broken_membrane_do_not_hide_a_nucleus(
 
 
 @pytest.mark.parametrize("contrast", [0.4, 1.8])
-def test_contrast_and_brightness_of_the_recording_do_not_matter(draw: Any, make_nucleus: Any, contrast: float) -> None:
+def test_contrast_and_brightness_of_the_recording_do_not_matter(
+    draw: Draw, make_nucleus: Make, contrast: float
+) -> None:
     grey = draw(make_nucleus(4400.0, 5500.0)).astype(np.float64)
     changed = np.clip(np.rint(120 + (grey - 185) * contrast), 0, 255).astype(np.uint8)
     assert len(detect(changed, RECOMMENDED, VOXEL)) == 1
 
 
-def test_shading_and_stripes_do_not_hide_a_nucleus(draw: Any, make_nucleus: Any) -> None:
+def test_shading_and_stripes_do_not_hide_a_nucleus(draw: Draw, make_nucleus: Make) -> None:
     grey = draw(make_nucleus(4400.0, 5500.0), make_nucleus(2400.0, 1900.0)).astype(np.float64)
     x = np.arange(grey.shape[1])
     shaded = grey * (0.8 + 0.3 * x / x.size) * (1 + 0.06 * (np.sin(x / 3) > 0.9))
@@ -116,7 +121,7 @@ def test_shading_and_stripes_do_not_hide_a_nucleus(draw: Any, make_nucleus: Any)
 
 
 @pytest.mark.parametrize("voxel_nm", [8.0, 16.0, 24.0, 40.0])
-def test_a_nucleus_is_found_at_any_voxel_size(draw: Any, make_nucleus: Any, voxel_nm: float) -> None:
+def test_a_nucleus_is_found_at_any_voxel_size(draw: Draw, make_nucleus: Make, voxel_nm: float) -> None:
     shape = (round(7200 / voxel_nm), round(8000 / voxel_nm))
     found = detect(
         draw(make_nucleus(3300.0, 4600.0), shape=shape, voxel_nm=voxel_nm), RECOMMENDED, (voxel_nm, voxel_nm)
@@ -125,7 +130,7 @@ def test_a_nucleus_is_found_at_any_voxel_size(draw: Any, make_nucleus: Any, voxe
     assert overlap(found[0], 3300.0, 4600.0, 1823.0, voxel_nm) > 0.9
 
 
-def test_pixels_that_are_not_square_are_taken_for_what_they_are(draw: Any, make_nucleus: Any) -> None:
+def test_pixels_that_are_not_square_are_taken_for_what_they_are(draw: Draw, make_nucleus: Make) -> None:
     square = draw(make_nucleus(4400.0, 5500.0))
     stretched = np.repeat(square, 2, axis=0)
     found = detect(stretched, RECOMMENDED, (8.0, 16.0))
@@ -133,7 +138,7 @@ def test_pixels_that_are_not_square_are_taken_for_what_they_are(draw: Any, make_
     assert found[0].centroid_yx_px == pytest.approx((4400 / 8, 5500 / 16), abs=4)
 
 
-def test_the_same_slice_gives_the_same_outlines(draw: Any, make_nucleus: Any) -> None:
+def test_the_same_slice_gives_the_same_outlines(draw: Draw, make_nucleus: Make) -> None:
     grey = draw(make_nucleus(4400.0, 5500.0), make_nucleus(600.0, 2500.0))
     assert detect(grey, RECOMMENDED, VOXEL) == detect(grey.copy(), RECOMMENDED, VOXEL)
 
@@ -150,12 +155,12 @@ def test_a_tiny_slice_holds_nothing(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["manuscript", "as-run"])
-def test_the_printed_chain_finds_a_nucleus_in_the_middle(draw: Any, make_nucleus: Any, name: str) -> None:
+def test_the_printed_chain_finds_a_nucleus_in_the_middle(draw: Draw, make_nucleus: Make, name: str) -> None:
     grey = draw(make_nucleus(2600.0, 3000.0), noise=4.0, shape=(320, 380))
     assert any(overlap(outline, 2600.0, 3000.0, 1823.0) > 0.8 for outline in detect(grey, PROFILES[name], VOXEL))
 
 
-def test_the_printed_size_window_leaves_out_what_is_larger(draw: Any, make_nucleus: Any) -> None:
+def test_the_printed_size_window_leaves_out_what_is_larger(draw: Draw, make_nucleus: Make) -> None:
     grey = draw(make_nucleus(2800.0, 3000.0, 2200.0), noise=4.0, shape=(350, 380))
     assert not any(overlap(o, 2800.0, 3000.0, 2223.0) > 0.8 for o in detect(grey, PROFILES["manuscript"], VOXEL))
     assert len(detect(grey, RECOMMENDED, VOXEL)) == 1
@@ -170,7 +175,7 @@ def test_the_printed_size_window_leaves_out_what_is_larger(draw: Any, make_nucle
         (np.zeros((4, 4), np.uint8), (16.0, 5000.0)),
     ],
 )
-def test_what_is_no_grey_slice_is_refused(grey: Any, voxel: tuple[float, float]) -> None:
+def test_what_is_no_grey_slice_is_refused(grey: npt.NDArray[np.uint8], voxel: tuple[float, float]) -> None:
     with pytest.raises(DetectionInputError):
         detect(grey, RECOMMENDED, voxel)
 
@@ -192,7 +197,7 @@ def _missed_and_wrong(
         sizes = np.bincount(truth.ravel(), minlength=4)
         found: list[int] = []
         for outline in detect(phantom.slice(z), profile, VOXEL):
-            drawn = fill_polygon(outline.polygon_yx_px, (0, 0), truth.shape) > 0  # type: ignore[arg-type]
+            drawn = fill_polygon(outline.polygon_yx_px, (0, 0), truth.shape) > 0
             nucleus = int(np.bincount(truth[drawn]).argmax())
             shared = int((truth[drawn] == nucleus).sum())
             if nucleus == 0 or shared / (int(drawn.sum()) + sizes[nucleus] - shared) < 0.75:
@@ -221,7 +226,7 @@ def test_nuclei_of_cultured_cells_are_found_with_their_own_settings() -> None:
     assert len(outlines) - len(found) <= 4
 
 
-def test_a_profile_can_be_changed_for_larger_nuclei(draw: Callable[..., Any], make_nucleus: Any) -> None:
+def test_a_profile_can_be_changed_for_larger_nuclei(draw: Draw, make_nucleus: Make) -> None:
     large = dataclasses.replace(RECOMMENDED, min_area_um2=20.0, max_area_um2=60.0)
     grey = draw(make_nucleus(7000.0, 9000.0, 3600.0), make_nucleus(2000.0, 2200.0), shape=(440, 560), voxel_nm=32.0)
     found = detect(grey, large, (32.0, 32.0))

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def slices_of(balls: Sequence[Ball], count: int) -> dict[int, Sequence[Outline] 
 
 
 def follow(slices: Slices, params: FollowingParams = PARAMS) -> list[Event]:
-    state, events = FollowerState(), []
+    state = FollowerState()
+    events: list[Event] = []
     for z in sorted(slices):
         state, new = advance(state, z, slices[z], params)
         events += new
@@ -239,7 +241,7 @@ def test_the_section_inside_a_cap_shrinks_towards_the_pole() -> None:
     events = follow(slices_of([Ball(70, 150, 200)], 140))
     scales = [event.source.inside_scale for event in planes(events, "n0001") if isinstance(event, Crop)]
     assert scales[CAP : CAP + 67] == [1.0] * 67
-    assert all(a <= b for a, b in zip(scales[:CAP], scales[1 : CAP + 1], strict=True))
+    assert all(a <= b for a, b in itertools.pairwise(scales[: CAP + 1]))
     assert scales[0] == scales[-1] == 0.0
     assert inside_scale(1200.0, 0.0, 2000.0) == 1.0
     assert inside_scale(3000.0, 1.0, 2000.0) < 1.0
@@ -296,7 +298,7 @@ def test_the_state_stays_small_however_many_slices_go_by() -> None:
 
 
 @st.composite
-def stacks(draw: Callable[..., int]) -> dict[int, Sequence[Outline] | Absent]:
+def stacks(draw: st.DrawFn) -> dict[int, Sequence[Outline] | Absent]:
     """Balls on a lattice, so that they never overlap, with missed detections, false alarms and absent slices."""
     balls = [
         Ball(50 + 110 * k + draw(st.integers(-5, 5)), 90 + 110 * j, 90 + 110 * i, draw(st.integers(40, 50)))
@@ -344,7 +346,8 @@ def test_every_slice_of_a_nucleus_is_answered_once_and_in_order(slices: Slices) 
 @settings(max_examples=12, deadline=None)
 @given(stacks())
 def test_a_state_written_and_read_at_every_slice_gives_the_same_events(slices: Slices) -> None:
-    state, events = FollowerState(), []
+    state = FollowerState()
+    events: list[Event] = []
     for z in sorted(slices):
         written = state_to_bytes(state)
         assert state_to_bytes(state_from_bytes(written)) == written

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.extract.outlines import (
@@ -29,6 +29,7 @@ def ring(y: float, x: float, semi_y: float, semi_x: float) -> Outline:
     return make_outline(np.clip(np.rint(points), 0, np.subtract(FIELD, 1)).astype(np.int32), FIELD)
 
 
+@settings(deadline=None)
 @given(st.floats(60, 240), st.floats(60, 440), st.floats(20, 50), st.floats(20, 50))
 def test_an_ellipse_is_measured_along_its_own_axes(y: float, x: float, semi_y: float, semi_x: float) -> None:
     outline = ring(y, x, semi_y, semi_x)
@@ -64,6 +65,7 @@ def test_points_of_another_shape_are_no_outline() -> None:
         make_outline(np.zeros((4, 3), np.int32), FIELD)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 299), st.floats(0, 499), st.floats(3, 60), st.floats(3, 60)), max_size=4))
 def test_what_is_written_is_read_again_and_gives_the_same_bytes(rings: list[tuple[float, float, float, float]]) -> None:
     outlines = tuple(ring(*values) for values in rings)

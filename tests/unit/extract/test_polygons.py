@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.extract.polygons import centroid, clip_to_rectangle, fit_circles, signed_area
@@ -15,6 +15,7 @@ def regular(y: float, x: float, radius: float, corners: int) -> np.ndarray[tuple
     return np.stack([y + radius * np.sin(angle), x + radius * np.cos(angle)], axis=1)
 
 
+@settings(deadline=None)
 @given(st.floats(-500, 500), st.floats(-500, 500), st.floats(1, 300), st.integers(3, 40))
 def test_a_regular_polygon_has_its_area_and_its_middle(y: float, x: float, radius: float, corners: int) -> None:
     points = regular(y, x, radius, corners)
@@ -33,6 +34,7 @@ def test_points_on_a_line_have_their_mean_for_a_middle() -> None:
     assert centroid(np.array([[0, 0], [1, 1], [2, 2]])).tolist() == [1.0, 1.0]
 
 
+@settings(deadline=None)
 @given(st.floats(-900, 900), st.floats(-900, 900), st.floats(50, 2000), st.integers(12, 40))
 def test_a_circle_is_found_from_a_part_of_it(y: float, x: float, radius: float, seen: int) -> None:
     points = regular(y, x, radius, 40)[None]
@@ -49,6 +51,7 @@ def test_an_ellipse_is_no_circle() -> None:
     assert fit_circles(points, np.ones((1, 40)))[2][0] > 0.2
 
 
+@settings(deadline=None)
 @given(st.floats(-20, 70), st.floats(-20, 120), st.floats(5, 80))
 def test_a_clipped_polygon_is_what_the_two_have_in_common(y: float, x: float, radius: float) -> None:
     points = regular(y, x, radius, 60)
