@@ -77,7 +77,10 @@ Slices = Annotated[Path, typer.Argument(exists=True, help="folder the microscope
 Out = Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")]
 Acquisition = Annotated[str | None, typer.Option(help="name; a second folder given under the same name is joined")]
 VoxelNm = Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")]
-Profile = Annotated[Literal["recommended", "manuscript", "as-run"], typer.Option(help="how nuclei are detected")]
+Profile = Annotated[
+    Literal["recommended", "manuscript", "as-run", "hela-40nm"], typer.Option(help="how nuclei are detected")
+]
+WindowUm = Annotated[float, typer.Option(help="edge of a crop; wider than a nucleus")]
 Watch = Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")]
 Gaps = Annotated[Literal["declare", "wait"], typer.Option(help="a finished folder's missing slices: declare, or wait")]
 Models = Annotated[Path, typer.Option(help="folder of published networks")]
@@ -114,6 +117,7 @@ def run(
     last_z: Z = None,
     gap_timeout_s: GapTimeoutS = None,
     nucleus_area_um2: AreaUm2 = None,
+    window_um: WindowUm = 6.8,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
@@ -136,6 +140,7 @@ def run(
         last_z=last_z,
         gap_timeout_s=gap_timeout_s,
         nucleus_area_um2=_area(nucleus_area_um2) if nucleus_area_um2 else None,
+        window_um=window_um,
     )
     if preview_slices is not None:
         _preview(out, wanted, preview_slices)

@@ -171,7 +171,7 @@ class EmbeddedRun:
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
         profile = detection_profile(settings.profile, settings.nucleus_area_um2)
-        params = following_parameters(settings.voxel_size)
+        params = following_parameters(settings.voxel_size, settings.window_um)
         follow = FollowSettings(params, models.digest, models.voxel_size_nm, settings.whole_field)
         self._follow = FollowHandler(self.store, follow, self.metrics)
         self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects)

@@ -26,13 +26,14 @@ class RunSettings(BaseModel):
     acquisition: Identifier = Field(description="name of the acquisition; folders of one name are joined")
     slices: tuple[Path, ...] = Field(description="folders the microscope writes slices into")
     voxel_size: VoxelSize = Field(description="edge lengths of a voxel")
-    profile: Literal["recommended", "manuscript", "as-run"] = Field(
+    profile: Literal["recommended", "manuscript", "as-run", "hela-40nm"] = Field(
         default="recommended", description="parameters of nucleus detection"
     )
     gaps: Literal["declare", "wait"] = Field(default="declare", description="what becomes of a missing z")
     models: Path = Field(description="folder of published networks")
     numeric_profile: Literal["exact", "fast"] = Field(default="exact", description="arithmetic of the networks")
     whole_field: bool = Field(default=False, description="segment the whole field as one region, without nuclei")
+    window_um: Annotated[float, Field(gt=0, le=100)] = Field(default=6.8, description="edge of a crop")
     chromosomes: Annotated[int, Field(ge=1, le=200)] = Field(default=12, description="chromosomes expected per nucleus")
     small_objects: Literal["3d", "2d"] = Field(default="3d", description="how the size of a speck is measured")
     file_pattern: str | None = Field(default=None, description="regular expression with a group z for file names")

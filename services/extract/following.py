@@ -76,14 +76,30 @@ def advance(state: FollowerState, z: int, found: Sequence[Outline] | Absent, par
 
 
 def finish(state: FollowerState, params: FollowingParams) -> Step:
-    """Close what is still open: no more slices will come."""
+    """Close what is still open: no more slices will come.
+
+    In an acquisition too short for a confirmation, a single slice say, every detection is a nucleus.
+    """
     events: list[Event] = []
+    if 0 < state.next_z - state.first_z < params.confirm_slices:
+        state, events = _all_confirmed(state, params)
     for track in state.tracks:
         if track.phase != "tentative":
             ending = dataclasses.replace(track, phase="ending")
             emitted, crops = _emit_cap(state, ending, params)
             events += [*crops, _close(emitted, params)]
     return dataclasses.replace(state, tracks=(), severed=()), tuple(events)
+
+
+def _all_confirmed(state: FollowerState, params: FollowingParams) -> tuple[FollowerState, list[Event]]:
+    events: list[Event] = []
+    tracks = list(state.tracks)
+    for index, track in enumerate(tracks):
+        if track.phase == "tentative":
+            state, opened, announcement = _open(state, track, params)
+            tracks[index], crops = _emit(state, opened, opened.last.ref.z, params)
+            events += [announcement, *crops]
+    return dataclasses.replace(state, tracks=tuple(tracks)), events
 
 
 def earliest_needed_z(state: FollowerState, params: FollowingParams) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from services.contracts.values import VoxelSize
-from services.extract.profiles import PROFILES, DetectionProfile
+from services.extract.profiles import DetectionProfile, get_profile
 from services.extract.tracks import FollowingParams
 
 AreaLimits = tuple[float, float]
@@ -13,13 +13,13 @@ AreaLimits = tuple[float, float]
 
 def detection_profile(name: str, area_um2: AreaLimits | None = None) -> DetectionProfile:
     """Return a profile by name, with other limits of the section of a nucleus if the user gave them."""
-    profile = PROFILES[name]
+    profile = get_profile(name)
     if area_um2 is None:
         return profile
     smallest, largest = area_um2
     return dataclasses.replace(profile, min_area_um2=smallest, max_area_um2=largest)
 
 
-def following_parameters(voxel: VoxelSize) -> FollowingParams:
-    """Return how outlines are joined at a voxel size."""
-    return FollowingParams(voxel_zyx_nm=voxel.zyx_nm)
+def following_parameters(voxel: VoxelSize, window_um: float) -> FollowingParams:
+    """Return how outlines are joined at a voxel size, with crops of this edge."""
+    return FollowingParams(voxel_zyx_nm=voxel.zyx_nm, window_nm=1000 * window_um)

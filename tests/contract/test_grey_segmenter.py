@@ -10,6 +10,6 @@ from tests.support.grey_segmenter import GreySegmenter
 
 
 class TestGreySegmenter(SegmenterContract):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def segmenter(self) -> Segmenter:
         return GreySegmenter()

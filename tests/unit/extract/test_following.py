@@ -322,7 +322,7 @@ def stacks(draw: st.DrawFn) -> dict[int, Sequence[Outline] | Absent]:
     return slices
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stacks())
 def test_every_slice_of_a_nucleus_is_answered_once_and_in_order(slices: Slices) -> None:
     events = follow(slices)
@@ -343,7 +343,7 @@ def test_every_slice_of_a_nucleus_is_answered_once_and_in_order(slices: Slices) 
             assert used.setdefault(event.source.before, event.nucleus_id) == event.nucleus_id
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stacks())
 def test_a_state_written_and_read_at_every_slice_gives_the_same_events(slices: Slices) -> None:
     state = FollowerState()
@@ -357,7 +357,7 @@ def test_a_state_written_and_read_at_every_slice_gives_the_same_events(slices: S
     assert events == follow(slices)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stacks(), st.integers(0, 99))
 def test_what_is_said_up_to_a_slice_does_not_depend_on_later_ones(slices: Slices, end: int) -> None:
     until = {z: found for z, found in slices.items() if z <= end}
@@ -371,7 +371,7 @@ def test_what_is_said_up_to_a_slice_does_not_depend_on_later_ones(slices: Slices
     assert events[True] == events[False]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stacks())
 def test_no_event_asks_for_a_slice_that_was_said_to_be_needed_no_more(slices: Slices) -> None:
     state = FollowerState()
@@ -384,7 +384,7 @@ def test_no_event_asks_for_a_slice_that_was_said_to_be_needed_no_more(slices: Sl
                 assert min([event.z, *(ref.z for ref in refs)]) >= needed
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(stacks())
 def test_the_order_of_the_outlines_in_a_slice_does_not_matter(slices: Slices) -> None:
     turned = {z: found if isinstance(found, Absent) else list(reversed(found)) for z, found in slices.items()}

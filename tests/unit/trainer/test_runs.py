@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,35 +68,46 @@ def workplace(root: Path, reports: list[Progress]) -> Workplace:
     return Workplace(root / "models", root / "work", lambda seed, _voxel_nm, _nuclei: Disc(seed), reports.append)
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.toml"
-    path.write_text(RECIPE)
-    return path
+@dataclass(frozen=True)
+class Trained:
+    """A run that has ended."""
+
+    root: Path
+    recipe: Path
+    folder: Path
+    reports: list[Progress]
 
 
-def test_a_recipe_becomes_a_published_network_that_learned_its_classes(tmp_path: Path, recipe: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("run")
+    recipe = root / "recipe.toml"
+    recipe.write_text(RECIPE)
     reports: list[Progress] = []
-    (folder,) = train(recipe, workplace(tmp_path, reports))
-    (card,) = published(tmp_path / "models")
-    assert folder == tmp_path / "models" / card.address
+    (folder,) = train(recipe, workplace(root, reports), threads=1)
+    return Trained(root, recipe, folder, reports)
+
+
+def test_a_recipe_becomes_a_published_network_that_learned_its_classes(trained: Trained) -> None:
+    (card,) = published(trained.root / "models")
+    assert trained.folder == trained.root / "models" / card.address
     assert [source.seed for source in card.training_data] == [1, 2]
     assert card.scores.seeds == (4,)
     assert [score.name for score in card.scores.classes] == ["exterior", "chromosome"]
     assert card.scores.classes[1].f1 > 0.9
-    assert [report.step for report in reports] == [40, 80]
+    assert [report.step for report in trained.reports] == [40, 80]
 
 
-def test_the_same_recipe_gives_the_same_model_wherever_it_runs(tmp_path: Path, recipe: Path) -> None:
-    (first,) = train(recipe, workplace(tmp_path / "a", []), threads=1)
-    (second,) = train(recipe, workplace(tmp_path / "b", []), threads=2)
-    assert first.name == second.name
+def test_the_same_recipe_gives_the_same_model_on_any_number_of_threads(trained: Trained, tmp_path: Path) -> None:
+    (again,) = train(trained.recipe, workplace(tmp_path, []), threads=2)
+    assert again.name == trained.folder.name
 
 
-def test_a_run_that_is_finished_is_published_again_without_training(tmp_path: Path, recipe: Path) -> None:
-    train(recipe, workplace(tmp_path, []))
+def test_a_run_that_is_finished_is_published_again_without_training(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.root / "work", tmp_path / "work")
     reports: list[Progress] = []
-    train(recipe, workplace(tmp_path, reports))
+    (again,) = train(trained.recipe, workplace(tmp_path, reports))
+    assert again.name == trained.folder.name
     assert reports == []
 
 
