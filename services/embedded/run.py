@@ -45,8 +45,9 @@ from services.runtime.store.directory import DirectoryStore
 from services.runtime.store.port import ArtefactStore
 
 IDLE_S = 0.2
-KEEP_EVERY_S = 2.0
+KEEP_EVERY_S = 1.0
 STUCK_AFTER_S = 300.0
+GRACE_S = 20.0
 RESULT_TOPICS = tuple(topic.name for topic in TOPICS if "results" in topic.consumers)
 
 
@@ -300,7 +301,7 @@ class Surroundings:
     stop
         Set by a signal; the run ends after the turn in hand, with everything durable.
     show
-        Called with the progress after every turn.
+        Called with the progress every second or so.
     metrics_port
         Where to serve metrics and health; None: nowhere.
     alive
@@ -328,16 +329,17 @@ def run_to_the_end(out: Path, settings: RunSettings, around: Surroundings, *, wa
     try:
         with _served(run, around.metrics_port):
             keep_at_s = 0.0
+            watch_over = _Watch(run, around.alive, clock)
             while not around.stop.is_set() and not run.complete:
                 worked = run.turn()
-                progress = run.progress()
-                around.show(progress)
-                run.times.point(progress.seen, progress.final_z)
                 if clock.monotonic_s() >= keep_at_s:
+                    progress = run.progress()
+                    around.show(progress)
+                    run.times.point(progress.seen, progress.final_z)
                     run.keep_state()
                     keep_at_s = clock.monotonic_s() + KEEP_EVERY_S
                 if not worked:
-                    _check_alive(run, around.alive)
+                    watch_over.check()
                     clock.wait(IDLE_S, around.stop)
             stopped = not run.complete
             if not stopped:
@@ -354,8 +356,9 @@ def rebuild_bus(out: Path, settings: RunSettings, around: Surroundings) -> Progr
     Ingest says again what its journal holds; every service behind finds its artefact or its step record,
     and says again what follows. What the store lacks is computed again, to the same bytes.
     """
-    for name in ("bus.sqlite", "bus.sqlite-wal", "bus.sqlite-shm"):
-        (out / STATE / name).unlink(missing_ok=True)
+    with _only_one(out / STATE):
+        for name in ("bus.sqlite", "bus.sqlite-wal", "bus.sqlite-shm"):
+            (out / STATE / name).unlink(missing_ok=True)
     run = EmbeddedRun(out, settings, watch=True, from_start=True)
     try:
         while not around.stop.is_set() and (run.turn() or run.busy):
@@ -368,9 +371,21 @@ def rebuild_bus(out: Path, settings: RunSettings, around: Surroundings) -> Progr
         run.close()
 
 
-def _check_alive(run: EmbeddedRun, alive: Callable[[], bool]) -> None:
-    if not alive() and not run.ingest.finishing:
-        raise UnfinishedError("the microscope stopped before it finished the acquisition")
+class _Watch:
+    """Notices when whoever writes the slices died without finishing the acquisition."""
+
+    def __init__(self, run: EmbeddedRun, alive: Callable[[], bool], clock: Clock) -> None:
+        self._run, self._alive, self._clock = run, alive, clock
+        self._dead_since_s: float | None = None
+
+    def check(self) -> None:
+        """Raise once the writer has been dead for longer than the finish marker takes to be seen."""
+        if self._alive() or self._run.ingest.finishing:
+            return
+        now_s = self._clock.monotonic_s()
+        self._dead_since_s = now_s if self._dead_since_s is None else self._dead_since_s
+        if now_s - self._dead_since_s > GRACE_S:
+            raise UnfinishedError("the microscope stopped before it finished the acquisition")
 
 
 @contextmanager
