@@ -130,6 +130,12 @@ def test_a_nucleus_is_found_at_any_voxel_size(draw: Draw, make_nucleus: Make, vo
     assert overlap(found[0], 3300.0, 4600.0, 1823.0, voxel_nm) > 0.9
 
 
+def test_a_noisy_recording_of_large_voxels_is_blurred_enough(draw: Draw, make_nucleus: Make) -> None:
+    centres = [(3300.0, 3000.0), (3300.0, 8000.0), (8300.0, 3000.0), (8300.0, 8000.0)]
+    grey = draw(*(make_nucleus(*at) for at in centres), shape=(290, 280), voxel_nm=40.0, noise=13.0)
+    assert len(detect(grey, RECOMMENDED, (40.0, 40.0))) == 4
+
+
 def test_pixels_that_are_not_square_are_taken_for_what_they_are(draw: Draw, make_nucleus: Make) -> None:
     square = draw(make_nucleus(4400.0, 5500.0))
     stretched = np.repeat(square, 2, axis=0)

@@ -59,7 +59,7 @@ def test_what_two_nuclei_share_is_parted_halfway() -> None:
 
 def test_the_same_nucleus_found_twice_takes_nothing_from_itself() -> None:
     outline = disc(150, 200, 60)
-    assert (mask_plane(outline, [disc(151, 202, 55)], WHOLE) == mask_plane(outline, [], WHOLE)).all()
+    assert (mask_plane(outline, [disc(151, 204, 62)], WHOLE) == mask_plane(outline, [], WHOLE)).all()
 
 
 def test_in_a_cap_the_inside_shrinks_and_another_nucleus_goes_first() -> None:

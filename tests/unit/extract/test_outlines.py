@@ -41,7 +41,7 @@ def test_an_ellipse_is_measured_along_its_own_axes(y: float, x: float, semi_y: f
 
 
 def test_each_side_of_the_field_is_noticed() -> None:
-    assert ring(150, 250, 30, 30).border_sides == ()
+    assert ring(150, 250, 30, 30).border_sides == ring(150, 400, 30, 30).border_sides == ()
     assert ring(10, 250, 30, 30).border_sides == ("y_min",)
     assert ring(290, 490, 30, 30).border_sides == ("x_max", "y_max")
     assert ring(150, 5, 30, 30).border_sides == ("x_min",)
