@@ -276,10 +276,10 @@ class EmbeddedRun:
 
     def close(self) -> None:
         """Release everything; what was committed is durable."""
-        for loop in self._loops:
-            loop.close()
-        self.ingest.close()
-        self._resources.close()
+        with self._resources:
+            for loop in self._loops:
+                loop.close()
+            self.ingest.close()
 
 
 @contextmanager
