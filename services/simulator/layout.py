@@ -15,6 +15,8 @@ CAP_NM = 700.0
 """Free depth before and after a whole nucleus, which the method's crops reach into."""
 BORDER_NM = 350.0
 """Free distance between a whole nucleus and the field's border."""
+NARROW_BORDER_NM = 150.0
+"""The same for nuclei in a row, whose field is to show no more than slivers of their neighbours."""
 ROW_PITCH = 0.88
 """Distance of the rows of a sheet, in units of the spacing within a row."""
 _HALF_NM = 2350.0
@@ -103,8 +105,9 @@ def field_size_nm(arrangement: Arrangement, anatomy: Anatomy) -> tuple[float, fl
     rows, columns = _rows_and_columns(arrangement)
     # A single column is staggered sideways by nothing, several by half a pitch that stays inside.
     depth = 2 * (half + CAP_NM) + 300 + (arrangement.layers - 1) * _layer_pitch_nm(anatomy)
-    height = 2 * (half + BORDER_NM) + (rows - 1) * ROW_PITCH * arrangement.spacing_nm
-    width = 2 * (half + BORDER_NM) + (columns - 1) * arrangement.spacing_nm
+    border = NARROW_BORDER_NM if arrangement.in_a_row else BORDER_NM
+    height = 2 * (half + border) + (rows - 1) * ROW_PITCH * arrangement.spacing_nm
+    width = 2 * (half + border) + (columns - 1) * arrangement.spacing_nm
     return depth, height, width
 
 
