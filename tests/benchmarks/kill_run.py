@@ -54,7 +54,7 @@ def main() -> None:
         while kills < options.kills:
             process = run(slices, out)
             try:
-                code = process.wait(timeout=moments.uniform(1.0, undisturbed_s / 3))
+                code = process.wait(timeout=moments.uniform(0.1, 0.8) * undisturbed_s)
                 if code != 0:
                     sys.exit((folder / "killed.log").read_text())
                 print(f"the run ended before kill {kills + 1}; the next one starts a new run")
