@@ -21,6 +21,7 @@ from services.imaging.geometry import paste
 from services.imaging.grey import freeze, histogram
 from services.imaging.omezarr import CLASSES, GREY, VolumeLayout, encode_slab
 from services.imaging.tiff import read_page
+from services.inference.regions import Region, region_of_interest
 from services.postprocess.cleaning import REMOVED, filled, masked, minimum_voxels
 from services.postprocess.volume import NucleusVolume
 from services.runtime.segmenter.port import Normalisation, Segmenter
@@ -98,15 +99,27 @@ class BareLoop:
             self._segment()
 
     def _segment(self) -> None:
-        results = self.segmenter.segment([entry[2] for entry in self._queue], self.normalisation)
-        for (name, z, pixels, mask, origin), result in zip(self._queue, results, strict=True):
+        regions = [self._region(mask) for _, _, _, mask, _ in self._queue]
+        wanted = [entry[2][region] for entry, region in zip(self._queue, regions, strict=True) if region is not None]
+        results = iter(self.segmenter.segment([np.ascontiguousarray(pixels) for pixels in wanted], self.normalisation))
+        for (name, z, pixels, mask, origin), region in zip(self._queue, regions, strict=True):
             nucleus = self._nuclei[name]
             place = (origin[0] - nucleus.origin[0], origin[1] - nucleus.origin[1])
-            nucleus.volume.add(z, masked(result.classes_yx, mask), place)
+            classes = np.zeros_like(pixels)
+            if region is not None:
+                classes[region] = next(results).classes_yx
+            nucleus.volume.add(z, masked(classes, mask), place)
             nucleus.planes[z] = (pixels, mask, place)
             while nucleus.written_z + SLAB <= nucleus.volume.clean_final_z:
                 self._write(name, nucleus.written_z + SLAB)
         self._queue.clear()
+
+    def _region(self, mask: Plane) -> Region | None:
+        """Return the part of a crop that the pipeline segments too."""
+        architectures = [card.architecture for card in self.segmenter.model_set().cards]
+        context_px = max(architecture.context_px for architecture in architectures)
+        multiple_px = max(architecture.shape_multiple_px for architecture in architectures)
+        return region_of_interest(mask, context_px, multiple_px)
 
     def _write(self, name: str, stop: int) -> None:
         nucleus = self._nuclei[name]

@@ -22,7 +22,6 @@ Make = Callable[..., object]
 
 RECOMMENDED = PROFILES["recommended"]
 VOXEL = (16.0, 16.0)
-HELA = Path(__file__).parents[4] / "shared" / "data" / "hela"
 
 
 def overlap(outline: Outline, y_nm: float, x_nm: float, radius_nm: float, voxel_nm: float = 16.0) -> float:
@@ -216,10 +215,9 @@ def _missed_and_wrong(
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.skipif(not HELA.is_dir(), reason="the HeLa slice is not beside the project")
-def test_nuclei_of_cultured_cells_are_found_with_their_own_settings() -> None:
-    grey = tifffile.imread(HELA / "slice030_full_40nm_raw_recovered.tif")
-    truth, count = ndimage.label(tifffile.imread(HELA / "slice030_full_40nm_nuclei.tif"))
+def test_nuclei_of_cultured_cells_are_found_with_their_own_settings(real_data: Path) -> None:
+    grey = tifffile.imread(real_data / "hela" / "slice030_full_40nm_raw_recovered.tif")
+    truth, count = ndimage.label(tifffile.imread(real_data / "hela" / "slice030_full_40nm_nuclei.tif"))
     sizes = np.bincount(truth.ravel())
     found = set()
     outlines = detect(grey, EXAMPLES["hela-40nm"], (40.0, 40.0))
