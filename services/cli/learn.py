@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
 from services.cli.options import SHIPPED_MODELS, voxel_size
@@ -81,7 +81,15 @@ def predict(
     """Write one uint8 label TIFF per image, of the same name and shape; ids as in the network's card."""
     from services.inference.prediction import predict_folder
 
-    count = predict_folder(model, images, out, voxel_size(voxel_nm) if voxel_nm else None)
+    with Progress(TextColumn("pages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=OUT) as bars:
+        task = bars.add_task("pages", total=None)
+        count = predict_folder(
+            model,
+            images,
+            out,
+            voxel_size(voxel_nm) if voxel_nm else None,
+            lambda done, total: bars.update(task, completed=done, total=total),
+        )
     OUT.print(f"wrote {count} label images to {out}")
 
 

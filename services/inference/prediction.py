@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,36 @@ from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.values import VoxelSize
 from services.imaging.grey import GreyStatistics, freeze, histogram, to_uint8
 from services.imaging.resampling import labels_to_shape, resample_grey
-from services.imaging.tiff import GreyPlane, TiffReader
+from services.imaging.tiff import GreyPlane, TiffReader, inspect
 from services.inference.catalogue import rules_of_one
 from services.runtime.segmenter.archives import CARD, read_card
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Normalisation, Plane, Segmenter
 
 SUFFIXES = frozenset({".tif", ".tiff"})
+PAGES_AT_A_TIME = 4
+BIGTIFF_BYTES = 2**31
 
 
 class NoImagesError(ValueError):
     """There is nothing to label."""
 
 
+class OverwriteError(ValueError):
+    """The labels would replace the images."""
+
+
 class MixedDepthError(ValueError):
     """Images of 8 and of 16 bits were given together; one mapping of grey cannot serve both."""
 
 
-def predict_folder(model: Path, images: Path, out: Path, voxel_size: VoxelSize | None = None) -> int:
+def predict_folder(
+    model: Path,
+    images: Path,
+    out: Path,
+    voxel_size: VoxelSize | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
     """Write one uint8 label TIFF per image, of the same name, pages and shape.
 
     Parameters
@@ -44,6 +57,8 @@ def predict_folder(model: Path, images: Path, out: Path, voxel_size: VoxelSize |
         Folder for the label images.
     voxel_size
         Of the images; None means that of the networks.
+    progress
+        Is told how many pages are labelled, and of how many.
 
     Returns
     -------
@@ -54,26 +69,39 @@ def predict_folder(model: Path, images: Path, out: Path, voxel_size: VoxelSize |
     ------
     NoImagesError
         If there is no TIFF.
+    OverwriteError
+        If the labels would replace the images.
     MixedDepthError
         If some images have 8 bits and others 16.
     ModelSetError
         If the model is not whole and unaltered.
     """
     paths = _image_paths(images)
+    if paths[0].parent.resolve() == out.resolve():
+        raise OverwriteError(f"{out} holds the images themselves: give another folder for the labels")
+    total, done = sum(_page_count(path) for path in paths), 0
     with _opened(model) as segmenter:
         grey = _frozen_grey(paths, segmenter.model_set().cards[0].normalisation.first_slices)
         out.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            pages = [to_uint8(_of_depth(page, grey), grey.low, grey.high) for page in _pages(path)]
-            labels = label_images(segmenter, pages, Normalisation(grey.mean, grey.sd), voxel_size)
-            tifffile.imwrite(
-                out / path.name,
-                np.stack(labels) if len(labels) > 1 else labels[0],
-                photometric="minisblack",
-                compression="deflate",
-                metadata=None,
-            )
+            part = out / f"{path.name}.part"
+            with tifffile.TiffWriter(part, bigtiff=path.stat().st_size > BIGTIFF_BYTES) as writer:
+                for labels in _labelled_pages(segmenter, path, grey, voxel_size):
+                    writer.write(labels, photometric="minisblack", compression="deflate", metadata=None)
+                    done += 1
+                    progress(done, total)
+            # A label image is there whole, or not at all.
+            part.replace(out / path.name)
     return len(paths)
+
+
+def _labelled_pages(
+    segmenter: Segmenter, path: Path, grey: GreyStatistics, voxel_size: VoxelSize | None
+) -> Iterator[Plane]:
+    """Yield the labels of a file's pages; only a few pages are held at a time."""
+    pages = (to_uint8(_of_depth(page, grey), grey.low, grey.high) for page in _pages(path))
+    while batch := list(islice(pages, PAGES_AT_A_TIME)):
+        yield from label_images(segmenter, batch, Normalisation(grey.mean, grey.sd), voxel_size)
 
 
 def label_images(
@@ -129,6 +157,11 @@ def _image_paths(images: Path) -> list[Path]:
     if not paths:
         raise NoImagesError(f"{images} holds no {' or '.join(sorted(SUFFIXES))} file")
     return paths
+
+
+def _page_count(path: Path) -> int:
+    with path.open("rb") as file:
+        return len(inspect(file).pages)
 
 
 def _pages(path: Path) -> Iterator[GreyPlane]:

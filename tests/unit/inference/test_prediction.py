@@ -13,7 +13,7 @@ import services.inference
 from services.contracts.model_card import BACKGROUND
 from services.contracts.values import VoxelSize
 from services.inference.catalogue import catalogue, rules_of_one
-from services.inference.prediction import MixedDepthError, NoImagesError, predict_folder
+from services.inference.prediction import MixedDepthError, NoImagesError, OverwriteError, predict_folder
 
 SHIPPED = Path(services.inference.__path__[0]) / "models"
 (CHROMATIN,) = SHIPPED.glob("chromatin-*")
@@ -112,3 +112,16 @@ def test_a_network_alone_decides_all_its_classes() -> None:
         decided = {source.class_id for source in rules.foreground} | set(BACKGROUND)
         assert decided == {output.class_id for output in card.classes}
         assert rules.networks == (card.name,)
+
+
+def test_labels_never_replace_the_images(images: Path) -> None:
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    with pytest.raises(OverwriteError, match="another folder"):
+        predict_folder(CHROMATIN, images, images)
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_progress_is_told_page_by_page(tmp_path: Path, images: Path) -> None:
+    told: list[tuple[int, int]] = []
+    predict_folder(CHROMATIN, images, tmp_path / "labels", progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
