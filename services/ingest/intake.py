@@ -128,6 +128,7 @@ class Intake:
         self.answered: set[str] = set()
         self.ended: Ended | None = None
         self._frontier = 0
+        self._pages: dict[PageSeen, PageSeen] = {}
 
     def apply(self, event: Event) -> tuple[Message, ...]:
         """Take an event into account; return the messages that follow from it, in the order to publish them.
@@ -183,7 +184,9 @@ class Intake:
     def _read(self, event: FileRead) -> Iterator[Message]:
         known = KnownFile(event.file, event.raw, [], event.channel)
         self.files.append(known)
-        for number, seen in enumerate(event.pages, event.first_page):
+        for number, page in enumerate(event.pages, event.first_page):
+            # Nearly all pages of an acquisition are alike: one object says it for all.
+            seen = self._pages.setdefault(page, page)
             claim = Claim(known, number, event.z_zero + number, FileState.DEAD_LETTERED, seen)
             claim.state, claim.fault = self._verdict(claim, seen)
             known.claims.append(claim)

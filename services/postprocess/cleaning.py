@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from services.contracts.classes import LabelClass
 from services.imaging.labelling import remove_small_regions
 
 UInt8Plane = npt.NDArray[np.uint8]
 
-EXTERIOR = 0
-NUCLEOPLASM = 1
+EXTERIOR = int(LabelClass.EXTERIOR)
+NUCLEOPLASM = int(LabelClass.NUCLEOPLASM)
 REMOVED = 255
 """What the labeller paints where an object was too small."""
 
@@ -20,10 +21,18 @@ INSIDE = 2
 """Value of a mask pixel inside the outline; 1 is the rim between the outline and the widened one."""
 
 REFERENCE_VOXEL_NM3 = 64.0
-MINIMUM_VOXELS_AT_4_NM = {4: 1000, 2: 2000, 3: 3000}
+MINIMUM_VOXELS_AT_4_NM = {
+    int(LabelClass.SYNAPTONEMAL_COMPLEX): 1000,
+    int(LabelClass.CHROMOSOME): 2000,
+    int(LabelClass.NUCLEOLUS): 3000,
+}
 """Smallest synaptonemal complex, chromosome and nucleolus of the manuscript (4.4), in voxels of 4 nm."""
 
-AS_RUN_PIXELS_AT_4_NM = {4: 300, 2: 800, 3: 9500}
+AS_RUN_PIXELS_AT_4_NM = {
+    int(LabelClass.SYNAPTONEMAL_COMPLEX): 300,
+    int(LabelClass.CHROMOSOME): 800,
+    int(LabelClass.NUCLEOLUS): 9500,
+}
 """The per-slice areas that the authors ran, in pixels of 4 nm, 4-connected."""
 
 
