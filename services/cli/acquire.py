@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
         "fibsem-nuclei run /data/ROI1 --out tuning --preview 40"
     )(run)
     app.command(epilog="Example: fibsem-nuclei finish roi1")(finish)
+    app.command(epilog="Example: fibsem-nuclei amend roi1 --out roi1-amended")(amend)
 
 
 def simulate(
@@ -156,6 +157,22 @@ def finish(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, hel
         raise typer.BadParameter(f"{out} holds no run")
     drop(out / STATE / "requests", FinishAcquisition())
     OUT.print("noted: the run completes what is there and exits")
+
+
+def amend(
+    before: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a finished run")],
+    out: Annotated[Path, typer.Option(help="folder for the amended version; the earlier one stays as it is")],
+) -> None:
+    """Make a new version of a finished run after slices came late, were replaced or were removed.
+
+    Only what the change touches is computed again; the result is that of a run that had these slices from the
+    start. identities.csv says which nucleus and object of the earlier version is which of the new one.
+    """
+    from services.embedded.amending import prepare, write_identities
+
+    outcome = _run(out, prepare(before, out), watch=False, metrics_port=None)
+    _end(out, outcome)
+    OUT.print(f"identities: {write_identities(before, out)}")
 
 
 def demo(
