@@ -177,10 +177,8 @@ def test_a_strip_that_unpacks_to_more_than_its_rows_gives_only_its_rows() -> Non
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["epfl6/train_raw.tif", "fei_tif/fei-sem-rbc.tif", "fib25/sample2_raw_z000-149.tif"])
-def test_real_slices_read_as_tifffile_reads_them(name: str) -> None:
-    path = Path(__file__).resolve().parents[4] / "shared" / "data" / name
-    if not path.exists():
-        pytest.skip("the real data are not beside the project")
+def test_real_slices_read_as_tifffile_reads_them(real_data: Path, name: str) -> None:
+    path = real_data / name
     with path.open("rb") as file, tifffile.TiffFile(path) as opened:
         reader = TiffReader(file)
         assert len(reader.description.pages) == len(opened.pages)
