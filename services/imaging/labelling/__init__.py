@@ -5,13 +5,16 @@ plane to plane form the *components* of a block of planes, and components that m
 *objects*. What is known about an object is summed up as its sections come, so that nothing has to hold the volume.
 
 `StreamingLabeller` takes the planes; `LabelTables` is what it knows, finished or not, and goes to bytes and back;
-`components_of` takes several classes as one; `changes_between` tells what happened between two looks;
-`remove_small_regions` is the reading of small-object removal plane by plane.
+`label_volume` labels a volume that is all there, block by block; `amended_with` puts in, replaces or takes out a plane
+that the front has passed; `components_of` takes several classes as one; `contacts_of` counts the faces between objects;
+`changes_between` tells what happened between two looks; `remove_small_regions` is the reading of small-object removal
+plane by plane.
 """
 
 from services.imaging.labelling.blocks import ZBlock
 from services.imaging.labelling.changes import ObjectChanges, changes_between
 from services.imaging.labelling.components import Components, components_of
+from services.imaging.labelling.contacts import CONTACT_DTYPE, contacts_of
 from services.imaging.labelling.errors import (
     AbsentPlaneError,
     CorruptTablesError,
@@ -27,13 +30,18 @@ from services.imaging.labelling.labeller import StreamingLabeller
 from services.imaging.labelling.parameters import LabellingParameters
 from services.imaging.labelling.planes import PlaneWindow
 from services.imaging.labelling.regions import remove_small_regions
+from services.imaging.labelling.repair import CONTINUATION_DTYPE, Amended, amended_with
 from services.imaging.labelling.rows import MERGE_DTYPE, OBJECT_DTYPE, ObjectRows, first_voxels
 from services.imaging.labelling.tables import LabelTables
+from services.imaging.labelling.volumes import clean_volume, join_blocks, label_block, label_volume, paint_volume
 
 __all__ = [
+    "CONTACT_DTYPE",
+    "CONTINUATION_DTYPE",
     "MERGE_DTYPE",
     "OBJECT_DTYPE",
     "AbsentPlaneError",
+    "Amended",
     "Components",
     "CorruptTablesError",
     "InvalidParametersError",
@@ -50,8 +58,15 @@ __all__ = [
     "UnknownMergeError",
     "WindowOutsideCanvasError",
     "ZBlock",
+    "amended_with",
     "changes_between",
+    "clean_volume",
     "components_of",
+    "contacts_of",
     "first_voxels",
+    "join_blocks",
+    "label_block",
+    "label_volume",
+    "paint_volume",
     "remove_small_regions",
 ]

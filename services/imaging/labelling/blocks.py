@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from services.imaging.labelling.errors import AbsentPlaneError
-from services.imaging.labelling.kernels import Coordinates, Forest, Indices, Runs, roots_of
+from services.imaging.labelling.kernels import BlockRuns, Coordinates, Forest, Indices, Kinds, Runs, roots_of
 from services.imaging.labelling.packing import Unpacked, pack
+from services.imaging.labelling.parameters import LabellingParameters
 from services.imaging.labelling.planes import PlaneRuns, PlaneWindow, Value, empty_rows
 from services.imaging.labelling.rows import OBJECT_DTYPE, ObjectRows
 
-BLOCK_MAGIC = b"fnblk\0\0\1"
+BLOCK_MAGIC = b"fnblk\0\0\2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,9 @@ class ZBlock:
         int32, shape (runs,): component of each run, numbered within the block in raster order of first voxels.
     components
         `OBJECT_DTYPE`, shape (components,): what each component has within the block.
+    kind
+        Of the type of the planes. Shape (runs,): the value of each run, where components join several (``delta``);
+        otherwise shape (0,), as the class of the component says it.
     joins
         int32, shape (n, 2): a component of the last block before that has planes, and a component of this one, that
         belong together. Unions over these pairs give the joins of the face; the pairs are not all the contacts.
@@ -52,6 +56,7 @@ class ZBlock:
     component: Indices
     components: ObjectRows
     joins: Indices
+    kind: Kinds
 
     def plane(self, z: int) -> PlaneRuns:
         """Return the runs of a plane, with the component of each as ``node``.
@@ -66,12 +71,10 @@ class ZBlock:
 
     def planes(self, first: int = 0, stop: int | None = None) -> list[PlaneRuns]:
         """Return the runs of the present planes number ``first`` to ``stop`` (all without it)."""
-        class_id = np.ascontiguousarray(self.components["class_id"])
         found = []
         for i in range(len(self.windows))[first:stop]:
             runs = slice(self._run_ends[i], self._run_ends[i + 1])
             rows = slice(self._row_ends[i], self._row_ends[i + 1])
-            component = self.component[runs]
             found.append(
                 PlaneRuns(
                     self.windows[i],
@@ -80,18 +83,39 @@ class ZBlock:
                         row_offset=self.row_offset[rows],
                         start=self.start[runs],
                         end=self.end[runs],
-                        kind=class_id[component],
-                        node=component,
+                        kind=self.kinds(runs),
+                        node=self.component[runs],
                     ),
                 )
             )
         return found
 
+    def kinds(self, runs: slice = slice(None)) -> Kinds:
+        """Return the class or value of each run, or of some, of the type of the planes."""
+        if self.kind.size == self.start.size:
+            return self.kind[runs]
+        return self._class_of_component[self.component[runs]]
+
+    def block_runs(self) -> BlockRuns:
+        """Return the runs of all planes, with the component of each as ``node`` and without their kinds (`kinds`)."""
+        row_base = np.array(self._row_ends, np.int64)
+        offset = np.repeat(np.array(self._run_ends[:-1], np.int32), np.diff(row_base))
+        return BlockRuns(
+            np.array([window.z for window in self.windows], np.int64),
+            np.array([window.y0 for window in self.windows], np.int64),
+            row_base,
+            self.row_offset + offset,
+            self.start,
+            self.end,
+            self.kind[:0],
+            self.component,
+        )
+
     def to_bytes(self) -> bytes:
         """Return the block as bytes, the same for the same planes."""
         windows = np.array([astuple(window) for window in self.windows], np.int32).reshape(-1, 5)
         runs = [self.row_offset, self.start, self.end, self.component]
-        return pack(BLOCK_MAGIC, {"index": self.index}, [windows, *runs, self.components, self.joins])
+        return pack(BLOCK_MAGIC, {"index": self.index}, [windows, *runs, self.components, self.joins, self.kind])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "ZBlock":
@@ -115,7 +139,12 @@ class ZBlock:
             component=unpacked.take(np.int32),
             components=unpacked.take(OBJECT_DTYPE),
             joins=unpacked.take(np.int32),
+            kind=unpacked.take(unpacked.next_dtype()),
         )
+
+    @cached_property
+    def _class_of_component(self) -> Kinds:
+        return self.components["class_id"].astype(self.kind.dtype)
 
     @cached_property
     def _row_ends(self) -> list[int]:
@@ -133,23 +162,23 @@ class OpenBlock:
     ----------
     index
         Block index.
-    dtype
-        Type of the run ends.
+    parameters
+        Of the labelling.
     """
 
-    def __init__(self, index: int, dtype: np.dtype[np.integer[Any]]) -> None:
+    def __init__(self, index: int, parameters: LabellingParameters) -> None:
         self.index = index
         self.planes: list[PlaneRuns] = []
         self.components = Forest(np.empty(64, np.int32), empty_rows(64))
         self.object_of: Indices = np.empty(64, np.int32)
         self.count = 0
         self.joins: Indices = np.empty((0, 2), np.int32)
-        self._dtype = dtype
+        self._parameters = parameters
 
     @classmethod
-    def reopened(cls, block: ZBlock, object_of: Indices) -> "OpenBlock":
+    def reopened(cls, block: ZBlock, object_of: Indices, parameters: LabellingParameters) -> "OpenBlock":
         """Return a frozen block as one that grows on; ``object_of`` has the object of each component."""
-        opened = cls(block.index, block.start.dtype)
+        opened = cls(block.index, parameters)
         opened.planes = block.planes()
         opened.reserve(block.components.size)
         opened.count = block.components.size
@@ -184,15 +213,18 @@ class OpenBlock:
         number = (np.cumsum(is_root, dtype=np.int32) - np.int32(1))[root]
         joins = np.stack([self.joins[:, 0], number[self.joins[:, 1]]], axis=1)
         runs = [plane.runs for plane in self.planes]
+        ends = self._parameters.coordinate_dtype
+        with_kind = runs if self._parameters.delta else []
         block = ZBlock(
             index=self.index,
             windows=tuple(plane.window for plane in self.planes),
             row_offset=joined([r.row_offset for r in runs], np.int32),
-            start=joined([r.start for r in runs], self._dtype),
-            end=joined([r.end for r in runs], self._dtype),
+            start=joined([r.start for r in runs], ends),
+            end=joined([r.end for r in runs], ends),
             component=number[joined([r.node for r in runs], np.int32)],
             components=self.components.rows[: self.count][is_root],
             joins=np.unique(joins, axis=0),
+            kind=joined([r.kind for r in with_kind], self._parameters.plane_dtype),
         )
         return block, self.object_of[: self.count][is_root], number
 

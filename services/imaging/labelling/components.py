@@ -1,6 +1,6 @@
 """Connected components of several classes taken as one, and the largest of them, from finished run tables."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,10 @@ from services.imaging.labelling.kernels import (
     Indices,
     merge_rows,
     roots_of,
-    select_runs,
-    unite,
-    unite_in_plane,
-    unite_planes,
+    select_block,
+    unite_block,
 )
-from services.imaging.labelling.parameters import LabellingParameters
-from services.imaging.labelling.planes import PlaneRuns
+from services.imaging.labelling.planes import PlaneRuns, stacked
 from services.imaging.labelling.rows import ObjectRows
 from services.imaging.labelling.tables import LabelTables
 
@@ -117,41 +114,26 @@ def _largest(voxels: NDArray[np.int64], root: Indices, k: int | None) -> NDArray
 
 
 def _unite_touching(tables: LabelTables, members: NDArray[np.intp], parent: Indices) -> NDArray[np.bool_]:
-    """Unite the members that touch one another; return, bool, one member of each union across absent planes."""
+    """Unite the members that touch one another; return, bool, members of each union across absent planes."""
     crossed = np.zeros(members.size, np.bool_)
-    before: PlaneRuns | None = None
-    for plane in _chosen_planes(tables, members, parent):
-        unite_in_plane(parent, plane.runs, tables.parameters.reach)
-        if before is not None:
-            _unite_with_plane_before(tables.parameters, parent, plane, before, crossed)
-        before = plane
+    member_of_object = np.full(tables.objects.size, -1, np.int32)
+    member_of_object[members] = np.arange(members.size)
+    # Of one kind, so that runs beside one another join as those of a grey volume do.
+    reach = tables.parameters.reach._replace(delta=1)
+    last: PlaneRuns | None = None
+    for block, object_of in zip(tables.blocks, tables.object_of, strict=True):
+        member_of_component = member_of_object[object_of]
+        chosen = select_block(block.block_runs(), member_of_component)
+        unite_block(parent, chosen, reach, tables.parameters.max_bridged, crossed)
+        if last is not None:
+            face = stacked([last, _with_members(block.planes(0, 1)[0], member_of_component)])
+            chosen = select_block(face, np.arange(-1, members.size, dtype=np.int32))
+            unite_block(parent, chosen, reach, tables.parameters.max_bridged, crossed)
+        last = _with_members(block.planes(-1)[0], member_of_component)
     return crossed
 
 
-def _unite_with_plane_before(
-    parameters: LabellingParameters,
-    parent: Indices,
-    plane: PlaneRuns,
-    before: PlaneRuns,
-    crossed: NDArray[np.bool_],
-) -> None:
-    """Unite the members of two present planes in a row; if absent ones lie between, mark one member of each union."""
-    absent = plane.window.z - before.window.z - 1
-    if absent == 0:
-        unite_planes(parent, plane.runs, before.runs, parameters.reach)
-    elif absent <= parameters.max_bridged:
-        linked = np.arange(parent.size, dtype=np.int32)
-        unite_planes(linked, plane.runs, before.runs, parameters.reach)
-        for member in np.flatnonzero(linked != np.arange(parent.size)):
-            crossed[member] = True
-            unite(parent, member, linked[member])
-
-
-def _chosen_planes(tables: LabelTables, members: NDArray[np.intp], parent: Indices) -> Iterator[PlaneRuns]:
-    """Yield the present planes with the runs of the members only, and the member as ``node``."""
-    member_of_object = np.full(tables.objects.size, -1, np.int32)
-    member_of_object[members] = np.arange(members.size)
-    for block, object_of in zip(tables.blocks, tables.object_of, strict=True):
-        member_of_component = member_of_object[object_of]
-        for plane in block.planes():
-            yield PlaneRuns(plane.window, select_runs(plane.runs, member_of_component, parent))
+def _with_members(plane: PlaneRuns, member_of_component: Indices) -> PlaneRuns:
+    """Return a plane with the member of each run, counted from 1, as ``node``; 0 where there is none."""
+    node = member_of_component[plane.runs.node] + np.int32(1)
+    return PlaneRuns(plane.window, plane.runs._replace(node=node))

@@ -1,7 +1,7 @@
-"""Every compiled loop of the labeller, and the records they take.
+"""The compiled loops that connect runs, and the records that compiled loops take.
 
-One file, because Numba's cache on disk looks only at the file of the function it cached: a callee in another file could
-change unnoticed.
+A compiled function calls only those of its own file, because Numba's cache on disk looks only at the file of the
+function it cached: a callee in another file could change unnoticed.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ Integer: TypeAlias = int | np.integer[Any]
 Coordinates: TypeAlias = NDArray[np.integer[Any]]
 """Canvas columns: uint16, or int32 on a canvas of 2**16 columns or more."""
 Indices: TypeAlias = NDArray[np.int32]
-
-EIGHT_BYTES = np.uint64(0x0101010101010101)
+Kinds: TypeAlias = NDArray[np.unsignedinteger[Any]]
+"""Classes or values: uint8, uint16 or uint32, as the planes are."""
 
 
 class Runs(NamedTuple):
@@ -36,7 +36,7 @@ class Runs(NamedTuple):
     start, end
         Coordinates, shape (runs,): canvas columns, half open.
     kind
-        uint8, shape (runs,): runs join only with the same kind.
+        uint8, uint16 or uint32, shape (runs,): class or value of its pixels.
     node
         int32, shape (runs,): the element of a union-find that a run stands for.
     """
@@ -45,7 +45,31 @@ class Runs(NamedTuple):
     row_offset: Indices
     start: Coordinates
     end: Coordinates
-    kind: NDArray[np.uint8]
+    kind: Kinds
+    node: Indices
+
+
+class BlockRuns(NamedTuple):
+    """The runs of several planes; plane p has the entries ``row_base[p]`` to ``row_base[p + 1]`` of ``row_offset``.
+
+    Attributes
+    ----------
+    z, y0, row_base
+        int64, shapes (planes,), (planes,), (planes + 1,): index and first canvas row of each plane, and where its row
+        offsets are.
+    row_offset
+        int32: for each plane height + 1 offsets into the arrays of runs, which all planes share.
+    start, end, kind, node
+        As in `Runs`, for the runs of all planes.
+    """
+
+    z: NDArray[np.int64]
+    y0: NDArray[np.int64]
+    row_base: NDArray[np.int64]
+    row_offset: Indices
+    start: Coordinates
+    end: Coordinates
+    kind: Kinds
     node: Indices
 
 
@@ -54,7 +78,7 @@ class RunBuffer(NamedTuple):
 
     start: Coordinates
     end: Coordinates
-    kind: NDArray[np.uint8]
+    kind: Kinds
 
 
 class Reach(NamedTuple):
@@ -68,11 +92,14 @@ class Reach(NamedTuple):
         Between the same row of two planes.
     diagonal
         Between rows y and y + 1 of two planes; -1: they never touch.
+    delta
+        How far the kinds of runs that join may be apart.
     """
 
     in_plane: int
     across: int
     diagonal: int
+    delta: int = 0
 
 
 class Links(NamedTuple):
@@ -125,7 +152,7 @@ class MergeLog(NamedTuple):
     written
         int64, shape (1,): how many entries there are.
     min_voxels
-        int64, shape (256,): the threshold of each class.
+        int64: the threshold of each class, as `threshold_table`.
     """
 
     rows: NDArray[np.void]
@@ -170,6 +197,14 @@ def unite(parent: Indices, a: Integer, b: Integer) -> None:
 
 
 @compiled
+def _threshold(min_voxels: NDArray[np.int64], class_id: Integer) -> Integer:
+    """Return the threshold of a class."""
+    last = np.int64(min_voxels.size - 1)
+    threshold: np.int64 = min_voxels[min(np.int64(class_id), last)]
+    return threshold
+
+
+@compiled
 def roots_of(parent: Indices, nodes: Indices) -> Indices:
     """Return the root of each node, int32."""
     roots = np.empty(nodes.size, np.int32)
@@ -179,94 +214,103 @@ def roots_of(parent: Indices, nodes: Indices) -> Indices:
 
 
 @compiled
-def _turn(buffer: RunBuffer, n: int, x: Integer, left: Integer, right: Integer) -> int:
-    """Note that the pixels change from value ``left`` to value ``right`` at column x; return the runs that ended."""
-    if left != 0:
-        buffer.end[n] = x
-        n += 1
-    if right != 0:
-        buffer.start[n] = x
-        buffer.kind[n] = right
-    return n
+def _same(a: Integer, b: Integer, delta: int) -> bool:
+    """Return whether two kinds join."""
+    return bool(abs(np.int64(a) - np.int64(b)) <= delta)
 
 
 @compiled
-def _scan_row(line: NDArray[np.uint8], x0: int, n: int, buffer: RunBuffer) -> int:
-    """Write the runs of one row from place n on; return the place after them.
+def _unite_rows(parent: Indices, a: Runs, b: Runs, shift: int, touch: tuple[int, int]) -> None:
+    """Unite the runs of each row r of ``a`` with the runs of row r + ``shift`` of ``b`` that they touch and join.
 
-    Eight pixels are compared at once (the compiler makes one load of the eight), so that a uniform stretch costs one
-    comparison per eight pixels.
+    ``touch``: how far they may be apart in x, and in kind. The runs of two rows are passed in the order of their ends;
+    of two that end together each may yet touch the next one of the other row by a corner. The arrays have names of
+    their own, for to reach them through the tuples takes longer than all the rest.
     """
-    whole = np.uint64(line.size // 8 * 8)
-    current = np.uint64(0)
-    x = np.uint64(0)
-    while x < whole:
-        word = np.uint64(line[x])
-        for byte in range(1, 8):
-            word |= np.uint64(line[x + np.uint64(byte)]) << np.uint64(8 * byte)
-        if word != current * EIGHT_BYTES:
-            for byte in range(8):
-                value = (word >> np.uint64(8 * byte)) & np.uint64(255)
-                if value != current:
-                    n = _turn(buffer, n, np.int64(x) + byte + x0, current, value)
-                    current = value
-        x += np.uint64(8)
-    for rest in range(np.int64(whole), line.size):
-        value = np.uint64(line[rest])
-        if value != current:
-            n = _turn(buffer, n, rest + x0, current, value)
-            current = value
-    return _turn(buffer, n, line.size + x0, current, np.uint64(0))
+    reach, delta = touch
+    start_a, end_a, kind_a, node_a = a.start, a.end, a.kind, a.node
+    start_b, end_b, kind_b, node_b = b.start, b.end, b.kind, b.node
+    rows_a, rows_b = a.row_offset, b.row_offset
+    for row in range(max(0, -shift), min(rows_a.size - 1, rows_b.size - 1 - shift)):
+        i, i_stop = rows_a[row], rows_a[row + 1]
+        j, j_stop = rows_b[row + shift], rows_b[row + shift + 1]
+        while i < i_stop and j < j_stop:
+            i_end, j_end = np.int64(end_a[i]), np.int64(end_b[j])
+            near = np.int64(start_a[i]) < j_end + reach and np.int64(start_b[j]) < i_end + reach
+            if near and _same(kind_a[i], kind_b[j], delta):
+                unite(parent, node_a[i], node_b[j])
+            if i_end < j_end:
+                i += 1
+            elif j_end < i_end:
+                j += 1
+            else:
+                next_a = reach > 0 and i + 1 < i_stop and start_a[i + 1] == i_end
+                next_b = reach > 0 and j + 1 < j_stop and start_b[j + 1] == j_end
+                if next_a and _same(kind_a[i + 1], kind_b[j], delta):
+                    unite(parent, node_a[i + 1], node_b[j])
+                if next_b and _same(kind_a[i], kind_b[j + 1], delta):
+                    unite(parent, node_a[i], node_b[j + 1])
+                i += 1
+                j += 1
 
 
 @compiled
-def scan_rows(plane: NDArray[np.uint8], x0: int, row: int, row_offset: Indices, buffer: RunBuffer) -> int:
-    """Write the runs of the rows from ``row`` on, as far as the room reaches; return the first row not written."""
-    height, width = plane.shape
-    n = int(row_offset[row])
-    while row < height and n + width <= buffer.start.size:
-        n = _scan_row(plane[row], x0, n, buffer)
-        row += 1
-        row_offset[row] = n
-    return row
-
-
-@compiled
-def _unite_rows(parent: Indices, reach: int, a: Runs, row_a: int, b: Runs, row_b: int) -> None:
-    """Unite the runs of one row with the runs of the same kind of another row that they touch."""
-    j = b.row_offset[row_b]
-    stop = b.row_offset[row_b + 1]
-    for i in range(a.row_offset[row_a], a.row_offset[row_a + 1]):
-        left = np.int64(a.start[i]) - reach
-        right = np.int64(a.end[i]) + reach
-        while j < stop and b.end[j] <= left:
-            j += 1
-        k = j
-        while k < stop and b.start[k] < right:
-            if a.kind[i] == b.kind[k]:
-                unite(parent, a.node[i], b.node[k])
-            k += 1
+def _unite_in_rows(parent: Indices, runs: Runs, delta: int) -> None:
+    """Unite the runs that abut in a row and join; with a delta of 0 there are none."""
+    start, end, kind, node = runs.start, runs.end, runs.kind, runs.node
+    for row in range(runs.row_offset.size - 1):
+        for i in range(runs.row_offset[row] + 1, runs.row_offset[row + 1]):
+            if start[i] == end[i - 1] and _same(kind[i], kind[i - 1], delta):
+                unite(parent, node[i - 1], node[i])
 
 
 @compiled
 def unite_in_plane(parent: Indices, runs: Runs, reach: Reach) -> None:
-    """Unite the runs of one plane that touch those of the row above."""
-    for row in range(1, runs.row_offset.size - 1):
-        _unite_rows(parent, reach.in_plane, runs, row, runs, row - 1)
+    """Unite the runs of one plane that touch those of the row above, and those beside them where kinds may differ."""
+    if reach.delta > 0:
+        _unite_in_rows(parent, runs, reach.delta)
+    _unite_rows(parent, runs, runs, -1, (reach.in_plane, reach.delta))
 
 
 @compiled
 def unite_planes(parent: Indices, runs: Runs, previous: Runs, reach: Reach) -> None:
     """Unite the runs of a plane with those of the plane before that they touch."""
-    last = previous.row_offset.size - 2
-    for row in range(runs.row_offset.size - 1):
-        if runs.row_offset[row] == runs.row_offset[row + 1]:
+    same_row = runs.y0 - previous.y0
+    _unite_rows(parent, runs, previous, same_row, (reach.across, reach.delta))
+    if reach.diagonal >= 0:
+        _unite_rows(parent, runs, previous, same_row - 1, (reach.diagonal, reach.delta))
+        _unite_rows(parent, runs, previous, same_row + 1, (reach.diagonal, reach.delta))
+
+
+@compiled
+def plane_of(block: BlockRuns, p: int) -> Runs:
+    """Return plane number p of a block; its row offsets point into the arrays of the block."""
+    row_offset = block.row_offset[block.row_base[p] : block.row_base[p + 1]]
+    return Runs(block.y0[p], row_offset, block.start, block.end, block.kind, block.node)
+
+
+@compiled
+def unite_block(parent: Indices, block: BlockRuns, reach: Reach, max_bridged: int, bridged: NDArray[np.bool_]) -> None:
+    """Unite all runs of a block that hang together; mark in ``bridged`` those that touch across absent planes.
+
+    ``block.node`` counts the runs.
+    """
+    for p in range(block.z.size):
+        runs = plane_of(block, p)
+        unite_in_plane(parent, runs, reach)
+        if p == 0:
             continue
-        same = runs.y0 + row - previous.y0
-        for row_before in range(max(same - 1, 0), min(same + 1, last) + 1):
-            distance = reach.across if row_before == same else reach.diagonal
-            if distance >= 0:
-                _unite_rows(parent, distance, runs, row, previous, row_before)
+        absent = block.z[p] - block.z[p - 1] - 1
+        if absent == 0:
+            unite_planes(parent, runs, plane_of(block, p - 1), reach)
+        elif absent <= max_bridged:
+            linked = np.arange(parent.size).astype(np.int32)
+            unite_planes(linked, runs, plane_of(block, p - 1), reach)
+            for run in range(parent.size):
+                root = find(linked, run)
+                if root != run:
+                    unite(parent, root, run)
+                    bridged[run] = True
 
 
 @compiled
@@ -293,46 +337,59 @@ def _sum_of_squares(n: Integer) -> Integer:
 
 
 @compiled
-def _add_run(row: ObjectRow, start: Integer, end: Integer, y: int) -> None:
-    """Add one run to the y and x columns of a section's row."""
+def _add_run(row: ObjectRow, start: Integer, end: Integer, y: Integer, z: Integer) -> None:
+    """Add one run to a row."""
     voxels = end - start
     sum_x = voxels * (start + end - 1) // 2
+    sum_y = y * voxels
+    sum_z = z * voxels
     row.voxels += voxels
-    row.sum_y += y * voxels
+    row.sum_z += sum_z
+    row.sum_y += sum_y
     row.sum_x += sum_x
-    row.sum_yy += y * y * voxels
+    row.sum_zz += z * sum_z
+    row.sum_yy += y * sum_y
     row.sum_xx += _sum_of_squares(end) - _sum_of_squares(start)
+    row.sum_zy += z * sum_y
+    row.sum_zx += z * sum_x
     row.sum_yx += y * sum_x
+    row.y0 = min(row.y0, y)
     row.x0 = min(row.x0, start)
+    row.z1 = z + 1
+    row.y1 = max(row.y1, y + 1)
     row.x1 = max(row.x1, end)
-    row.y1 = y + 1
 
 
 @compiled
-def measure_sections(sections: ObjectRows, runs: Runs, z: int, canvas_height: int, canvas_width: int) -> None:
-    """Fill the rows (zeros before) of the sections of plane z; ``runs.node`` has the section of each run."""
+def measure_plane(rows: ObjectRows, runs: Runs, z: int) -> None:
+    """Add the runs of plane z to the rows (zeros at first) that ``runs.node`` says; planes come in z order."""
     for row in range(runs.row_offset.size - 1):
-        y = runs.y0 + row
+        y = np.int64(runs.y0) + row
         for i in range(runs.row_offset[row], runs.row_offset[row + 1]):
-            section = sections[runs.node[i]]
+            member = rows[runs.node[i]]
             start = np.int64(runs.start[i])
-            if section.voxels == 0:
-                section.identity = (((z << AXIS_BITS) | y) << AXIS_BITS) | start
-                section.class_id = runs.kind[i]
-                section.y0 = y
-                section.x0 = start
-            _add_run(section, start, np.int64(runs.end[i]), y)
-    for i in range(sections.size):
-        section = sections[i]
-        section.sum_z = z * section.voxels
-        section.sum_zz = z * section.sum_z
-        section.sum_zy = z * section.sum_y
-        section.sum_zx = z * section.sum_x
-        section.z0 = z
-        section.z1 = z + 1
-        section.touches_border = (
-            section.y0 == 0 or section.x0 == 0 or section.y1 == canvas_height or section.x1 == canvas_width
-        )
+            if member.voxels == 0:
+                member.identity = (((z << AXIS_BITS) | y) << AXIS_BITS) | start
+                member.class_id = runs.kind[i]
+                member.z0 = z
+                member.y0 = y
+                member.x0 = start
+            _add_run(member, start, np.int64(runs.end[i]), y, z)
+
+
+@compiled
+def mark_border(rows: ObjectRows, canvas_height: int, canvas_width: int) -> None:
+    """Set ``touches_border`` of every row."""
+    for i in range(rows.size):
+        row = rows[i]
+        row.touches_border = row.y0 == 0 or row.x0 == 0 or row.y1 == canvas_height or row.x1 == canvas_width
+
+
+@compiled
+def measure_block(rows: ObjectRows, block: BlockRuns) -> None:
+    """Add the runs of a block to the rows (zeros before) that ``block.node`` says."""
+    for p in range(block.z.size):
+        measure_plane(rows, plane_of(block, p), block.z[p])
 
 
 @compiled
@@ -378,7 +435,7 @@ def _merge_objects(objects: Forest, log: MergeLog, a: Integer, b: Integer, z: in
     if older == younger:
         return
     lost = objects.rows[younger]
-    if lost.voxels >= log.min_voxels[lost.class_id]:
+    if lost.voxels >= _threshold(log.min_voxels, lost.class_id):
         entry = log.rows[log.written[0]]
         entry.older = objects.rows[older].identity
         entry.younger = lost.identity
@@ -438,7 +495,7 @@ def undecided_from(objects: Forest, front: Indices, min_voxels: NDArray[np.int64
     z = next_z
     for i in range(front.size):
         row = objects.rows[find(objects.parent, front[i])]
-        if row.voxels < min_voxels[row.class_id]:
+        if row.voxels < _threshold(min_voxels, row.class_id):
             z = min(z, row.z0)
     return z
 
@@ -453,44 +510,30 @@ def merge_rows(rows: ObjectRows, parent: Indices) -> None:
 
 
 @compiled
-def select_runs(runs: Runs, value: Indices, parent: Indices) -> Runs:
-    """Keep the runs whose ``value[node]`` is not negative, as one kind, with that value as node.
-
-    Kept runs that abut in a row are united in ``parent``.
-    """
-    row_offset = np.empty_like(runs.row_offset)
-    start = np.empty_like(runs.start)
-    end = np.empty_like(runs.end)
-    node = np.empty(runs.start.size, np.int32)
-    n = 0
-    row_offset[0] = 0
-    for row in range(row_offset.size - 1):
-        first = n
-        for i in range(runs.row_offset[row], runs.row_offset[row + 1]):
-            chosen = value[runs.node[i]]
-            if chosen < 0:
-                continue
-            start[n] = runs.start[i]
-            end[n] = runs.end[i]
-            node[n] = chosen
-            if n > first and end[n - 1] == start[n]:
-                unite(parent, node[n - 1], chosen)
-            n += 1
-        row_offset[row + 1] = n
-    return Runs(runs.y0, row_offset, start[:n], end[:n], np.ones(n, np.uint8), node[:n])
+def unite_pairs(parent: Indices, pairs: Indices, offset_a: int, offset_b: int) -> None:
+    """Unite the two members of each pair, int32, shape (n, 2), after the offsets were added to them."""
+    for i in range(len(pairs)):
+        unite(parent, pairs[i, 0] + offset_a, pairs[i, 1] + offset_b)
 
 
 @compiled
-def paint_runs(plane: NDArray[np.generic], x0: int, runs: Runs, value: NDArray[np.generic]) -> None:
-    """Write ``value[node]`` under every run and 0 everywhere else; ``x0`` is the canvas column of the first pixel."""
-    height, width = plane.shape
-    for row in range(height):
-        line = plane[row]
-        x = np.int64(0)
-        for i in range(runs.row_offset[row], runs.row_offset[row + 1]):
-            start = np.int64(runs.start[i]) - x0
-            end = np.int64(runs.end[i]) - x0
-            line[x:start] = 0
-            line[start:end] = value[runs.node[i]]
-            x = end
-        line[x:width] = 0
+def select_block(block: BlockRuns, value: Indices) -> BlockRuns:
+    """Keep the runs whose ``value[node]`` is not negative, as one kind, with that value as node."""
+    row_offset = np.empty_like(block.row_offset)
+    start = np.empty_like(block.start)
+    end = np.empty_like(block.end)
+    node = np.empty(block.start.size, np.int32)
+    n = 0
+    run = 0
+    for row in range(row_offset.size):
+        while run < block.row_offset[row]:
+            chosen = value[block.node[run]]
+            if chosen >= 0:
+                start[n] = block.start[run]
+                end[n] = block.end[run]
+                node[n] = chosen
+                n += 1
+            run += 1
+        row_offset[row] = n
+    one_kind = np.ones(n, np.uint8)
+    return BlockRuns(block.z, block.y0, block.row_base, row_offset, start[:n], end[:n], one_kind, node[:n])

@@ -13,15 +13,17 @@ from services.imaging.labelling.errors import (
     PlaneNotFinalError,
     PlaneOrderError,
 )
+from services.imaging.labelling.faces import section_joins
 from services.imaging.labelling.kernels import (
     Attached,
     Indices,
+    Kinds,
     Links,
     Runs,
     attach_sections,
-    measure_sections,
+    mark_border,
+    measure_plane,
     merge_linked,
-    roots_of,
     undecided_from,
     unite_planes,
 )
@@ -76,10 +78,10 @@ class StreamingLabeller:
         self.first_z = first_z
         self.next_z = first_z
         self.finished = False
-        self._scanner = Scanner(parameters.canvas_shape_yx, parameters.coordinate_dtype)
+        self._scanner = Scanner(parameters.canvas_shape_yx, parameters.coordinate_dtype, parameters.plane_dtype)
         self._sealed: list[ZBlock] = []
         self._sealed_objects: list[Indices] = []
-        self._open = OpenBlock(first_z // parameters.block_planes, parameters.coordinate_dtype)
+        self._open = OpenBlock(first_z // parameters.block_planes, parameters)
         self._objects = GrowingObjects(parameters.thresholds())
         self._front = self._no_front()
 
@@ -100,7 +102,7 @@ class StreamingLabeller:
         if tables.blocks:
             labeller._sealed = list(tables.blocks[:-1])
             labeller._sealed_objects = [objects.copy() for objects in tables.object_of[:-1]]
-            labeller._open = OpenBlock.reopened(tables.blocks[-1], tables.object_of[-1])
+            labeller._open = OpenBlock.reopened(tables.blocks[-1], tables.object_of[-1], tables.parameters)
             labeller._restore_front()
         return labeller
 
@@ -113,7 +115,7 @@ class StreamingLabeller:
         objects = self._objects
         return int(undecided_from(objects.forest, self._front.objects, objects.log.min_voxels, self.next_z))
 
-    def add(self, z: int, plane: NDArray[np.uint8], origin_yx: tuple[int, int] = (0, 0)) -> None:
+    def add(self, z: int, plane: Kinds, origin_yx: tuple[int, int] = (0, 0)) -> None:
         """Take the next plane.
 
         Parameters
@@ -121,7 +123,7 @@ class StreamingLabeller:
         z
             Plane index; must be `next_z`.
         plane
-            uint8, shape (y, x): a class per pixel, 0 = background.
+            Shape (y, x), of the type that the parameters say: a class per pixel, 0 = background.
         origin_yx
             Canvas position of the plane's first pixel.
 
@@ -130,7 +132,7 @@ class StreamingLabeller:
         PlaneOrderError
             When z is not `next_z`.
         InvalidPlaneError, WindowOutsideCanvasError
-            When the plane is not uint8 with two axes, or its window does not lie inside the canvas.
+            When the plane is of another type or has not two axes, or its window does not lie inside the canvas.
         LabellingFinishedError
             After `finish`.
         """
@@ -139,7 +141,10 @@ class StreamingLabeller:
         self._enter_block(z)
         found, count = find_sections(scanned, self.parameters.reach)
         sections = empty_rows(count)
-        measure_sections(sections, found.runs, z, *self.parameters.canvas_shape_yx)
+        measure_plane(sections, found.runs, z)
+        mark_border(sections, *self.parameters.canvas_shape_yx)
+        if self.parameters.delta:
+            sections["class_id"] = 0
         links = self._links(found, count)
         attached = self._attach(sections, links)
         component_runs = found.runs._replace(node=attached.components[found.runs.node])
@@ -236,11 +241,14 @@ class StreamingLabeller:
 
         Raises
         ------
+        InvalidParametersError
+            When the planes are not of classes.
         PlaneNotFinalError
             When the plane is not final yet.
         AbsentPlaneError
             When the plane was skipped.
         """
+        self.parameters.check_classes()
         if z >= self.clean_final_z:
             raise PlaneNotFinalError(z, self.clean_final_z)
         plane, objects = self._plane(z)
@@ -257,7 +265,7 @@ class StreamingLabeller:
     def _no_front(self) -> _Front:
         nothing = np.empty(0, np.int32)
         ends = np.empty(0, self.parameters.coordinate_dtype)
-        runs = Runs(0, np.zeros(1, np.int32), ends, ends, np.empty(0, np.uint8), nothing)
+        runs = Runs(0, np.zeros(1, np.int32), ends, ends, np.empty(0, self.parameters.plane_dtype), nothing)
         return _Front(PlaneRuns(PlaneWindow(self.next_z, 0, 0, 0, 0), runs), nothing, nothing)
 
     def _enter_block(self, z: int) -> None:
@@ -270,7 +278,7 @@ class StreamingLabeller:
             self._sealed.append(block)
             self._sealed_objects.append(objects)
             self._front = self._front._replace(components=number[self._front.components])
-        self._open = OpenBlock(index, self.parameters.coordinate_dtype)
+        self._open = OpenBlock(index, self.parameters)
 
     def _links(self, found: PlaneRuns, count: int) -> Links:
         front = self._front
@@ -290,7 +298,7 @@ class StreamingLabeller:
         attached = attach_sections(sections, links, block.components, block.count, objects.forest, objects.count)
         block.object_of[block.count : attached.n_components] = _objects_of_new(attached, block.count)
         if not links.same_block:
-            block.joins = _joins(links, attached.components)
+            block.joins = section_joins(links.parent, links.components, attached.components)
         block.count = attached.n_components
         objects.count = attached.n_objects
         return attached
@@ -319,17 +327,3 @@ class StreamingLabeller:
 def _objects_of_new(attached: Attached, first: int) -> Indices:
     """Return the object of each component from ``first`` on; every new component has one section."""
     return attached.objects[attached.components >= first]
-
-
-def _joins(links: Links, components: Indices) -> Indices:
-    """Return pairs (component before, component here) that hold the joined sections of two blocks together."""
-    n_before = links.components.size
-    roots = roots_of(links.parent, np.arange(links.parent.size, dtype=np.int32))
-    here = roots[n_before:]
-    linked = np.flatnonzero(here < n_before)
-    anchor = np.full(n_before, -1, np.int32)
-    anchor[here[linked]] = components[linked]
-    before = np.flatnonzero(anchor[roots[:n_before]] >= 0)
-    pairs_before = np.stack([links.components[before], anchor[roots[before]]], axis=1)
-    pairs_here = np.stack([links.components[here[linked]], components[linked]], axis=1)
-    return np.unique(np.concatenate([pairs_before, pairs_here]), axis=0)

@@ -16,7 +16,7 @@ class GrowingObjects:
     Parameters
     ----------
     min_voxels
-        int64, shape (256,): the threshold of each class.
+        int64: the threshold of each class, as `threshold_table`.
     """
 
     def __init__(self, min_voxels: NDArray[np.int64]) -> None:
@@ -64,4 +64,4 @@ class GrowingObjects:
     def cleaned_values(self, numbers: Indices, removed_value: int) -> NDArray[np.uint8]:
         """Return the class of each object, uint8, or ``removed_value`` when it is below its threshold."""
         rows = self.forest.rows[self.now(numbers)]
-        return np.where(is_kept(rows, self.log.min_voxels), rows["class_id"], np.uint8(removed_value))
+        return np.where(is_kept(rows, self.log.min_voxels), rows["class_id"], removed_value).astype(np.uint8)

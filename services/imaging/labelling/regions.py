@@ -48,7 +48,7 @@ def remove_small_regions(
     if connectivity not in REACH_IN_PLANE:
         raise InvalidParametersError(f"Connectivity in a plane is 4 or 8. Got: {connectivity}")
     check_thresholds(min_area_px)
-    scanner = Scanner(plane.shape[:2] if plane.ndim >= 2 else (1, 1), np.dtype(np.int32))
+    scanner = Scanner(plane.shape[:2] if plane.ndim >= 2 else (1, 1), np.dtype(np.int32), np.dtype(np.uint8))
     sections, count = find_sections(scanner.scan(0, plane, (0, 0)), REACH_IN_PLANE[connectivity])
     runs = sections.runs
     length = runs.end.astype(np.int64) - runs.start

@@ -27,7 +27,7 @@ OBJECT_DTYPE = np.dtype(
         ("z1", "<i4"),
         ("y1", "<i4"),
         ("x1", "<i4"),
-        ("class_id", "u1"),
+        ("class_id", "<u4"),
         ("touches_border", "?"),
         ("bridged", "?"),
         ("is_open", "?"),

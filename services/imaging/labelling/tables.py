@@ -15,7 +15,7 @@ from services.imaging.labelling.parameters import LabellingParameters
 from services.imaging.labelling.planes import PlaneRuns, PlaneWindow, Value, paint
 from services.imaging.labelling.rows import MERGE_DTYPE, OBJECT_DTYPE, ObjectRows
 
-TABLES_MAGIC = b"fntab\0\0\1"
+TABLES_MAGIC = b"fntab\0\0\2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,11 @@ class LabelTables:
     def kept(self) -> NDArray[np.bool_]:
         """Bool, shape (objects,): which objects have reached the threshold of their class."""
         return is_kept(self.objects, self.parameters.thresholds())
+
+    @cached_property
+    def _classes(self) -> NDArray[np.uint8]:
+        """The class of each object, in one piece: read for every plane."""
+        return self.objects["class_id"].astype(np.uint8)
 
     @cached_property
     def clean_final_z(self) -> int:
@@ -200,21 +205,24 @@ class LabelTables:
 
         Raises
         ------
+        InvalidParametersError
+            When the planes are not of classes.
         PlaneNotFinalError
             When the plane is not final.
         AbsentPlaneError
             When the plane was skipped.
         """
+        self.parameters.check_classes()
         if z >= self.clean_final_z:
             raise PlaneNotFinalError(z, self.clean_final_z)
         i = self.block_of(z)
         objects = self.object_of[i]
-        value = np.where(self.kept[objects], self.objects["class_id"][objects], np.uint8(removed_value))
+        value = np.where(self.kept[objects], self._classes[objects], np.uint8(removed_value))
         return paint(self.blocks[i].plane(z), value, out)
 
 
 def is_kept(rows: ObjectRows, min_voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return, bool, which objects have reached the threshold of their class."""
     voxels: NDArray[np.int64] = rows["voxels"]
-    kept: NDArray[np.bool_] = voxels >= min_voxels[rows["class_id"]]
+    kept: NDArray[np.bool_] = voxels >= min_voxels[np.minimum(rows["class_id"], min_voxels.size - 1)]
     return kept
