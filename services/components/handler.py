@@ -7,21 +7,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.components.measurement import Placement, nucleus_row, object_rows
-from services.components.separation import method as separation_method
+from services.components.measurement import Placement, measured_row, nucleus_row, object_rows
+from services.components.separation import DEFAULT, Nucleus, Separated, named, separate, target_of
+from services.components.separation.record import record_json
 from services.contracts.keys import digest
 from services.contracts.messages import ComponentsMeasured, ObjectChanged, VolumeClosed, VolumeExtended
 from services.contracts.rows import OBJECT_ROWS
 from services.contracts.values import ArtefactRef
 from services.imaging.geometry import paste
 from services.imaging.labelling import LabelTables
-from services.imaging.omezarr import OBJECTS, VolumeLayout, encode_slab
+from services.imaging.omezarr import CHROMOSOMES, OBJECTS, VolumeLayout, encode_slab
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same tables give other rows.
-STAGE_VERSION = 1
+STAGE_VERSION = 3
 
 
 class ComponentsHandler:
@@ -35,17 +36,21 @@ class ComponentsHandler:
         Chromosomes of a whole nucleus: 12 homologs, or 6 bivalents.
     method
         Name of the separation.
+    homologs
+        Whether chromosomes are counted one by one, or as bivalents; None: one by one where more than 6 are expected.
     """
 
     name = "components"
     topics = ("volumes",)
     batch_size = 1
 
-    def __init__(self, store: ArtefactStore, expected: int, method: str = "cc26") -> None:
+    def __init__(
+        self, store: ArtefactStore, expected: int, method: str = DEFAULT, *, homologs: bool | None = None
+    ) -> None:
+        named(method)
         self._store = store
-        self._expected = expected
+        self._target = target_of(expected, homologs)
         self._method = method
-        self._separate = separation_method(method)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
         """Answer each volume message; nothing is remembered between them."""
@@ -88,42 +93,58 @@ class ComponentsHandler:
             plane_voxel_zyx_nm=tuple(summary["plane_voxel_nm"]),
             voxel_zyx_nm=opened.voxel_size.zyx_nm,
         )
-        chromosomes = self._separate(tables, self._expected)
-        rows = object_rows(tables, chromosomes, nucleus, placement)
+        whole = Nucleus(placement.plane_voxel_zyx_nm, clipped=bool(nucleus.clipped))
+        separated = separate(tables, whole, self._target, self._method)
+        rows = object_rows(tables, separated.chromosome_of_object(), nucleus, placement)
         row = nucleus_row(
             rows,
             nucleus,
-            chromosome_count=len(chromosomes.rows),
+            chromosome_count=len(separated.chromosomes),
             mean_confidence=summary["mean_confidence"],
             continues=opened.continues,
             method=self._method,
         )
-        self._paint_objects(message.volume_prefix, tables, placement)
-        recipe = digest({"method": self._method, "expected": self._expected, "version": STAGE_VERSION})
+        details = measured_row(tables, separated.paint_plane, row, (nucleus, placement), self._target.count)
+        self._paint_labels(message.volume_prefix, separated, placement)
+        recipe = digest(
+            {
+                "method": self._method,
+                "expected": self._target.count,
+                "homologs": self._target.homologs,
+                "version": STAGE_VERSION,
+            }
+        )
         prefix = f"{message.volume_prefix}/components-{recipe}"
         measured = ComponentsMeasured(
             acquisition_id=nucleus.acquisition_id,
             nucleus_id=nucleus.nucleus_id,
             method=self._method,
-            expected_count=self._expected,
-            chromosome_count=len(chromosomes.rows),
+            expected_count=self._target.count,
+            chromosome_count=len(separated.chromosomes),
             volume_prefix=message.volume_prefix,
             objects=self._store.put(f"{prefix}/objects.json", OBJECT_ROWS.dump_json(rows)),
-            measurements=self._store.put(f"{prefix}/nucleus.json", row.model_dump_json().encode()),
+            measurements=self._store.put(f"{prefix}/nucleus.json", details.model_dump_json().encode()),
         )
         return Publication("components", measured)
 
-    def _paint_objects(self, prefix: str, tables: LabelTables, placement: Placement) -> None:
-        """Write `labels/objects`, slab by slab: identities are final now."""
+    def _paint_labels(self, prefix: str, separated: Separated, placement: Placement) -> None:
+        """Write `labels/objects` and `labels/chromosomes`, slab by slab, and what is to be said of the latter."""
+        tables = separated.field.tables
         layout = VolumeLayout(tables.parameters.canvas_shape_yx, placement.plane_voxel_zyx_nm, (0.0, 0.0, 0.0))
         windows = {window.z: window for window in tables.windows()}
         numbers = tables.object_numbers()
         for first in range(tables.first_z, tables.next_z, layout.slab_planes):
             stop = min(first + layout.slab_planes, tables.next_z)
-            slab = np.zeros((stop - first, *layout.canvas_shape_yx), np.uint32)
+            objects = np.zeros((stop - first, *layout.canvas_shape_yx), np.uint32)
+            chromosomes = np.zeros(objects.shape, np.uint8)
             for z in range(first, stop):
                 if z in windows:
-                    plane = tables.labels_plane(z, numbers)
-                    paste(slab[z - first], (0, 0), plane, (windows[z].y0, windows[z].x0))
-            for key, payload in encode_slab(layout, OBJECTS, first - tables.first_z, slab).items():
+                    origin = (windows[z].y0, windows[z].x0)
+                    paste(objects[z - first], (0, 0), tables.labels_plane(z, numbers), origin)
+                    paste(chromosomes[z - first], (0, 0), separated.paint_plane(z).astype(np.uint8), origin)
+            at = first - tables.first_z
+            files = encode_slab(layout, OBJECTS, at, objects) | encode_slab(layout, CHROMOSOMES, at, chromosomes)
+            for key, payload in files.items():
                 self._store.put(f"{prefix}/volume.ome.zarr/{key}", payload)
+        record = record_json(separated, placement.canvas_origin_nm)
+        self._store.put(f"{prefix}/volume.ome.zarr/labels/chromosomes/separation.json", record)

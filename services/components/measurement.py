@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from services.components.measuring.painting import CanvasPlace, NothingLabelledError, painted
+from services.components.measuring.record import measured_nucleus
 from services.contracts.classes import LabelClass
 from services.contracts.messages import NucleusClosed
-from services.contracts.rows import NucleusRow, ObjectRow
+from services.contracts.rows import MeasuredNucleus, NucleusRow, ObjectRow
 from services.contracts.values import Side
-from services.imaging.labelling import Components, LabelTables
+from services.imaging.labelling import LabelTables
 
 NM3_PER_UM3 = 1e9
 Edges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -33,6 +37,12 @@ class Placement:
     canvas_origin_yx: tuple[int, int]
     plane_voxel_zyx_nm: tuple[float, float, float]
     voxel_zyx_nm: tuple[float, float, float]
+
+    @property
+    def canvas_origin_nm(self) -> tuple[float, float, float]:
+        """First corner of the canvas in the acquisition (z of planes is that of the acquisition already)."""
+        y, x = (first * edge for first, edge in zip(self.canvas_origin_yx, self.plane_voxel_zyx_nm[1:], strict=True))
+        return (0.0, y, x)
 
     @property
     def voxel_um3(self) -> float:
@@ -66,7 +76,7 @@ class Placement:
 
 
 def object_rows(
-    tables: LabelTables, chromosomes: Components, nucleus: NucleusClosed, placement: Placement
+    tables: LabelTables, chromosome_of_object: NDArray[np.integer], nucleus: NucleusClosed, placement: Placement
 ) -> tuple[ObjectRow, ...]:
     """Return one row per kept object, by object id.
 
@@ -74,8 +84,8 @@ def object_rows(
     ----------
     tables
         Run tables of the closed nucleus.
-    chromosomes
-        Which objects make up which chromosome.
+    chromosome_of_object
+        For each row of the tables the chromosome that holds most of it, 0 for none.
     nucleus
         What is known about its planes and where it is cut.
     placement
@@ -93,7 +103,7 @@ def object_rows(
                 nucleus_id=nucleus.nucleus_id,
                 object_id=int(numbers[index]),
                 label_class=LabelClass(int(row["class_id"])).label,
-                chromosome=int(chromosomes.label_of_object[index]) or None,
+                chromosome=int(chromosome_of_object[index]) or None,
                 voxels=int(row["voxels"]),
                 volume_um3=int(row["voxels"]) * placement.voxel_um3,
                 z0=z0, y0=y0, x0=x0, z1=z1, y1=y1, x1=x1,
@@ -146,6 +156,41 @@ def nucleus_row(
         continues=continues,
         method=method,
     )
+
+
+def measured_row(
+    tables: LabelTables,
+    chromosome_plane: Callable[[int], NDArray[np.uint32]],
+    row: NucleusRow,
+    where: tuple[NucleusClosed, Placement],
+    expected_chromosomes: int,
+) -> MeasuredNucleus:
+    """Return the row of a nucleus with everything that is measured on its voxels.
+
+    Parameters
+    ----------
+    tables
+        Run tables of the closed nucleus.
+    chromosome_plane
+        Gives the chromosome numbers of the window plane at z.
+    row
+        What its objects say (see `nucleus_row`).
+    where
+        What is known of its planes and where it is cut, and where its canvas lies.
+    expected_chromosomes
+        The karyotype.
+    """
+    nucleus, placement = where
+    place = CanvasPlace(placement.canvas_origin_yx, placement.plane_voxel_zyx_nm)
+    cut = {_FACES[name]: face for name, face in _cut_faces(tables, nucleus).items()}
+    try:
+        image = painted(tables, chromosome_plane, place, cut)
+    except NothingLabelledError:
+        return MeasuredNucleus(**dict(row))
+    return measured_nucleus(image, row, expected_chromosomes)
+
+
+_FACES = {"z0": (0, 0), "z1": (0, 1), "y0": (1, 0), "y1": (1, 1), "x0": (2, 0), "x1": (2, 1)}
 
 
 def _cut_faces(tables: LabelTables, nucleus: NucleusClosed) -> dict[str, int]:

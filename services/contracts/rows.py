@@ -17,6 +17,8 @@ Volume = Annotated[FiniteFloat, Field(ge=0)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
 VoxelIndex = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Stage = Literal["pachytene", "other_prophase", "mitotic", "sperm", "unknown"]
+CheckState = Literal["passed", "failed", "not_run"]
 
 
 class NucleusRow(Value):
@@ -47,6 +49,27 @@ class NucleusRow(Value):
         The nucleus that this one continues after a gap too long to bridge.
     method
         How chromosomes were separated.
+    volume_low_um3, volume_high_um3
+        The volume after erosion and after dilation by one voxel: what an error of the outline would do. Definitions
+        of this and of all that follows, with formulas and measured errors, are in docs/measuring.md; None where
+        a face of the acquisition cuts what would be measured.
+    area_um2, sphericity
+        Of the outer surface of the nucleus.
+    nucleolus_fraction, chromatin_fraction
+        Shares of the nucleus's volume.
+    nucleolus_eccentricity, nucleolus_sphericity
+        0 where the nucleolus lies in the middle, 1 where it reaches the surface; and how round it is.
+    envelope_thickness_um
+        Mean thickness of the nuclear membrane.
+    sc_length_um, sc_tracks, sc_swellings
+        Length of all synaptonemal complexes, how many there are, and how many candidates of knobs they bear.
+    stage
+        pachytene, other_prophase, mitotic, sperm or unknown.
+    checks_failed
+        How many of the biology checks that apply at this stage failed; they stand in the table of checks.
+    neighbours, nearest_neighbour_um
+        Nuclei of the run whose surfaces, taken for balls, lie within 1 um; and the distance of centroids to the
+        nearest nucleus. The results fill them in.
     """
 
     nucleus_id: Identifier
@@ -69,6 +92,22 @@ class NucleusRow(Value):
     mean_confidence: Fraction | None = None
     continues: Identifier | None = None
     method: Identifier | None = None
+    volume_low_um3: Volume | None = None
+    volume_high_um3: Volume | None = None
+    area_um2: Volume | None = None
+    sphericity: Volume | None = None
+    nucleolus_fraction: Fraction | None = None
+    chromatin_fraction: Fraction | None = None
+    nucleolus_eccentricity: Volume | None = None
+    nucleolus_sphericity: Volume | None = None
+    envelope_thickness_um: Volume | None = None
+    sc_length_um: Volume | None = None
+    sc_tracks: Count | None = None
+    sc_swellings: Count | None = None
+    stage: Stage | None = None
+    checks_failed: Count | None = None
+    neighbours: Count | None = None
+    nearest_neighbour_um: Volume | None = None
 
     @field_validator("clipped")
     @classmethod
@@ -147,3 +186,183 @@ class ObjectRow(Value):
 
 OBJECT_ROWS: TypeAdapter[tuple[ObjectRow, ...]] = TypeAdapter(tuple[ObjectRow, ...])
 """Validates and dumps the JSON list of object rows of one nucleus."""
+
+
+class ChromosomeRow(Value):
+    """One chromosome as it was separated: a bivalent, or a homolog; docs/measuring.md defines every quantity.
+
+    Attributes
+    ----------
+    chromosome
+        Its number in `labels/chromosomes` and in the table of objects, 1 to k.
+    complete
+        False where a face of the acquisition cuts it: then its volume is a lower bound, and what would be wrong is
+        None.
+    volume_um3, volume_low_um3, volume_high_um3
+        Its volume as labelled, and after erosion and dilation by one voxel.
+    area_um2, sphericity
+        Of its surface.
+    sc_length_um, sc_tracks, sc_um_per_um3
+        Length and number of the complexes in it, and length over volume; None where the complex is no part of
+        chromosomes (homologs).
+    radial_position
+        0 in the middle of the nucleus, 1 at its surface.
+    contacts, contact_area_um2
+        How many other chromosomes it touches, and over what area.
+    nucleolus_contact_um2, envelope_contact_um2
+        Areas over which it touches these.
+    centroid_z_nm, centroid_y_nm, centroid_x_nm
+        In the acquisition.
+    """
+
+    nucleus_id: Identifier
+    chromosome: Rank
+    complete: bool
+    volume_um3: Volume
+    volume_low_um3: Volume
+    volume_high_um3: Volume
+    area_um2: Volume | None = None
+    sphericity: Volume | None = None
+    sc_length_um: Volume | None = None
+    sc_tracks: Count | None = None
+    sc_um_per_um3: Volume | None = None
+    radial_position: FiniteFloat | None = None
+    contacts: Count
+    contact_area_um2: Volume
+    nucleolus_contact_um2: Volume
+    envelope_contact_um2: Volume
+    centroid_z_nm: FiniteFloat
+    centroid_y_nm: FiniteFloat
+    centroid_x_nm: FiniteFloat
+
+
+class TrackRow(Value):
+    """One synaptonemal complex, or an unbroken piece of one; docs/measuring.md defines every quantity.
+
+    Attributes
+    ----------
+    track
+        1 is the longest of its nucleus.
+    chromosome
+        The chromosome that its voxels belong to; None where the complex is no part of chromosomes.
+    object_id
+        The object of the table of objects that holds its middle.
+    complete
+        False where a face of the acquisition cuts it; its length is then None.
+    branches
+        It was part of a body that branches, closes on itself or touches another complex.
+    length_um, length_low_um, length_high_um
+        Along the middle line, and for the complex eroded and dilated by one voxel.
+    width_um, thickness_um, axis_distance_um, homolog_distance_um
+        Medians along the line: of its cross section, between the middles of the lateral elements, between the
+        chromatin of the two homologs.
+    curvature_mean_per_um, curvature_greatest_per_um
+        Of the middle line.
+    twist_pitch_um, twist_turns
+        Arc length of a full turn; turns in all, positive when right-handed in (x, y, z).
+    swellings
+        Candidates of recombination knobs: stretches that are 1.25 times as thick as the rest.
+    near_end_envelope_um, far_end_envelope_um
+        Distances of its two ends to the inner surface of the nuclear membrane.
+    middle_z_nm, middle_y_nm, middle_x_nm
+        The middle of the line, in the acquisition.
+    """
+
+    nucleus_id: Identifier
+    track: Rank
+    chromosome: Rank | None = None
+    object_id: Annotated[int, Field(ge=1, le=2**32 - 1)] | None = None
+    complete: bool
+    branches: bool
+    length_um: Volume | None = None
+    length_low_um: Volume | None = None
+    length_high_um: Volume | None = None
+    width_um: Volume | None = None
+    thickness_um: Volume | None = None
+    axis_distance_um: FiniteFloat | None = None
+    homolog_distance_um: Volume | None = None
+    curvature_mean_per_um: Volume | None = None
+    curvature_greatest_per_um: Volume | None = None
+    twist_pitch_um: Volume | None = None
+    twist_turns: FiniteFloat | None = None
+    swellings: Count
+    near_end_envelope_um: Volume | None = None
+    far_end_envelope_um: Volume | None = None
+    middle_z_nm: FiniteFloat
+    middle_y_nm: FiniteFloat
+    middle_x_nm: FiniteFloat
+
+
+class ContactRow(Value):
+    """Two chromosomes that touch, or a chromosome that touches the nucleolus or the nuclear membrane.
+
+    Attributes
+    ----------
+    first, second
+        Number of the chromosome, and what it touches: a number, `nucleolus` or `nuclear_membrane`.
+    area_um2, patches
+        Shared area, and in how many separate places.
+    z_nm, y_nm, x_nm
+        Middle of the largest place, in the acquisition.
+    """
+
+    nucleus_id: Identifier
+    first: Rank
+    second: Identifier
+    area_um2: Volume
+    patches: Annotated[int, Field(ge=1)]
+    z_nm: FiniteFloat
+    y_nm: FiniteFloat
+    x_nm: FiniteFloat
+
+
+class CheckRow(Value):
+    """A biology check of a nucleus: one row where it passed or does not apply, one per object where it failed.
+
+    Attributes
+    ----------
+    stage
+        Of the nucleus; it decides which checks apply.
+    check
+        Name of the check; docs/measuring.md lists them.
+    state
+        passed, failed, or not_run, with the reason in `detail`.
+    value, low, high
+        What was found, and the range in which it had to be.
+    object_id, chromosome
+        The object, or chromosome, that failed; None where it is the nucleus.
+    z_nm, y_nm, x_nm
+        Where to look, in the acquisition.
+    """
+
+    nucleus_id: Identifier
+    stage: Stage
+    check: Identifier
+    state: CheckState
+    detail: Annotated[str, Field(max_length=400)]
+    value: FiniteFloat | None = None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    object_id: Annotated[int, Field(ge=1, le=2**32 - 1)] | None = None
+    chromosome: Rank | None = None
+    z_nm: FiniteFloat | None = None
+    y_nm: FiniteFloat | None = None
+    x_nm: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _a_failure_says_where(self) -> Self:
+        if self.state == "failed" and None in (self.z_nm, self.y_nm, self.x_nm):
+            raise ValueError(f"the failed check {self.check} does not say where to look")
+        return self
+
+
+class MeasuredNucleus(NucleusRow):
+    """The row of a nucleus together with the rows of other tables that hang on it, as one artefact.
+
+    What components stored before there were such rows is read as a nucleus without any.
+    """
+
+    chromosomes: tuple[ChromosomeRow, ...] = ()
+    tracks: tuple[TrackRow, ...] = ()
+    contacts: tuple[ContactRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()

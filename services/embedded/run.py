@@ -182,7 +182,9 @@ class EmbeddedRun:
             self._follow,
             self._inference,
             self._postprocess,
-            ComponentsHandler(self.store, settings.chromosomes),
+            ComponentsHandler(
+                self.store, settings.chromosomes, settings.chromosomes_method, homologs=settings.counts_homologs
+            ),
             ResultsHandler(self._results),
         )
         return [ServiceLoop(handler, self._ports(handler.name, handler.topics)) for handler in handlers]

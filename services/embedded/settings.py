@@ -35,6 +35,12 @@ class RunSettings(BaseModel):
     whole_field: bool = Field(default=False, description="segment the whole field as one region, without nuclei")
     window_um: Annotated[float, Field(gt=0, le=100)] = Field(default=6.8, description="edge of a crop")
     chromosomes: Annotated[int, Field(ge=1, le=200)] = Field(default=12, description="chromosomes expected per nucleus")
+    chromosomes_method: Literal["cc26", "sc_watershed", "sc_link_watershed", "path_cover"] = Field(
+        default="sc_link_watershed", description="how chromosomes are separated"
+    )
+    chromosomes_as: Literal["auto", "bivalents", "homologs"] = Field(
+        default="auto", description="what is counted; auto: homologs where more than 6 are expected"
+    )
     small_objects: Literal["3d", "2d"] = Field(default="3d", description="how the size of a speck is measured")
     file_pattern: str | None = Field(default=None, description="regular expression with a group z for file names")
     include: str | None = Field(default=None, description="shell pattern; files of other names are left alone")
@@ -45,6 +51,11 @@ class RunSettings(BaseModel):
     nucleus_area_um2: tuple[float, float] | None = Field(
         default=None, description="smallest and largest section of a nucleus, instead of the profile's"
     )
+
+    @property
+    def counts_homologs(self) -> bool | None:
+        """Whether the expected number is that of homologs; None where the number itself decides."""
+        return None if self.chromosomes_as == "auto" else self.chromosomes_as == "homologs"
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that results depend on, comparable between two starts."""

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
+MATCH_IOU = 0.5
+"""Above this, at most one prediction can match a true segment."""
 Confusion = NDArray[np.int64]
 PairCounts = Mapping[tuple[int, int], int]
 
@@ -235,6 +238,61 @@ def variation_of_information(pairs: PairCounts) -> tuple[float, float]:
     split = math.fsum(count / total * math.log2(true[t] / count) for (t, _), count in pairs.items())
     merge = math.fsum(count / total * math.log2(predicted[p] / count) for (_, p), count in pairs.items())
     return split, merge
+
+
+def matched_dice(pairs: PairCounts) -> float | None:
+    """Return the mean Dice of true segments and the predicted ones they are matched with, one to one (Kuhn 1955).
+
+    The matching makes the sum of Dice as large as it can be; a true segment without a partner counts 0, a prediction
+    without one does not count (`panoptic_quality` counts it). Predicted segment 0 is none. None without true segments.
+
+    Parameters
+    ----------
+    pairs
+        Elements by true and predicted segment, elements without a true segment left out.
+
+    Examples
+    --------
+    >>> round(matched_dice({(1, 1): 2, (2, 1): 2, (2, 5): 2}), 3)
+    0.667
+    """
+    true, predicted = _marginals(pairs)
+    known = sorted(true)
+    found = sorted(predicted.keys() - {0})
+    if not known:
+        return None
+    dice = np.zeros((len(known), max(1, len(found))))
+    for (t, p), count in pairs.items():
+        if p:
+            dice[known.index(t), found.index(p)] = 2 * count / (true[t] + predicted[p])
+    rows, columns = linear_sum_assignment(dice, maximize=True)
+    return math.fsum(dice[rows, columns].tolist()) / len(known)
+
+
+def panoptic_quality(pairs: PairCounts, least_iou: float = 0.5) -> float | None:
+    """Return panoptic quality: the IoU of matches over matches and half of what is left (Kirillov et al. 2019).
+
+    A true and a predicted segment match where their intersection over union exceeds 0.5, which makes the match unique.
+    Predicted segment 0 is none. None without any segment.
+
+    Parameters
+    ----------
+    pairs
+        Elements by true and predicted segment.
+    least_iou
+        At least 0.5; what a match has to exceed.
+
+    Examples
+    --------
+    >>> panoptic_quality({(1, 1): 3, (1, 2): 1, (2, 2): 4})
+    0.775
+    """
+    true, predicted = _marginals(pairs)
+    found = predicted.keys() - {0}
+    ious = [count / (true[t] + predicted[p] - count) for (t, p), count in sorted(pairs.items()) if p]
+    matched = [iou for iou in ious if iou > max(least_iou, MATCH_IOU)]
+    left = len(true) + len(found) - 2 * len(matched)
+    return math.fsum(matched) / (len(matched) + left / 2) if true or found else None
 
 
 def _marginals(pairs: PairCounts) -> tuple[Counter[int], Counter[int]]:

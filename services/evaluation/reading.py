@@ -180,6 +180,23 @@ class PredictedNucleus:
         group = self.folder / "labels" / "objects"
         return open_placed(group) if group.exists() else None
 
+    @cached_property
+    def chromosomes(self) -> PlacedArray | None:
+        """The chromosomes voxel by voxel, or None where results are older than that."""
+        group = self.folder / "labels" / "chromosomes"
+        return open_placed(group) if group.exists() else None
+
+    def chromosome_numbers(self, grids: Grids) -> NDArray[np.int64]:
+        """Return the number of the chromosome at every voxel of other grids, 0 where there is none.
+
+        In results without `labels/chromosomes` it is the rank of the object.
+        """
+        if self.chromosomes is not None:
+            return self.chromosomes.read(grids).astype(np.int64)
+        if self.objects is None:
+            return np.zeros(tuple(grid.count for grid in grids), np.int64)
+        return self.ranks(self.objects.read(grids))
+
     def ranks(self, objects: Labels) -> NDArray[np.int64]:
         """Return the chromosome rank of every voxel of `objects`, 0 where it belongs to none."""
         ids = np.array(sorted(self.rank_of), np.int64)

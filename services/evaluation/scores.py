@@ -17,6 +17,29 @@ class PixelScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well one partition into chromosomes agrees with the true one; means over nuclei, None without any.
+
+    Attributes
+    ----------
+    adapted_rand_error
+        0 is perfect; over the true chromosome voxels.
+    vi_split, vi_merge
+        Variation of information in bits; 0 is perfect.
+    dice
+        Mean over the true chromosomes of the Dice with the predicted one it is matched with; 1 is perfect.
+    pq
+        Panoptic quality at an IoU of 0.5; 1 is perfect.
+    """
+
+    adapted_rand_error: float | None = None
+    vi_split: float | None = None
+    vi_merge: float | None = None
+    dice: float | None = None
+    pq: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChromosomeScores:
     """How well chromosomes were told apart; means over nuclei, None where there was nothing to compare.
 
@@ -26,14 +49,21 @@ class ChromosomeScores:
         Share of the true nuclei in which as many chromosomes were found as there are; missed ones count against it.
     adapted_rand_error
         0 is perfect; over the true chromosome voxels of found nuclei.
-    vi_split, vi_merge
-        Variation of information in bits; 0 is perfect.
+    vi_split, vi_merge, dice, pq
+        As in `Agreement`.
+    bivalents, homologs
+        Agreement with the true bivalents and the true homologs, whatever the run was told to look for. A run that
+        looked for the one cannot agree with the other.
     """
 
     count_exact_fraction: float | None
     adapted_rand_error: float | None
     vi_split: float | None
     vi_merge: float | None
+    dice: float | None = None
+    pq: float | None = None
+    bivalents: Agreement = Agreement()
+    homologs: Agreement = Agreement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +84,10 @@ class NucleusScore:
         What its chromosomes were compared with: `bivalents` or `chromosomes` (homologs).
     chromosomes_true, chromosomes_found
         Numbers of them; found is None if nobody looked.
+    adapted_rand_error, vi_split, vi_merge, dice, pq
+        Agreement with that partition.
+    bivalents, homologs
+        Agreement with either.
     """
 
     truth_id: int
@@ -66,6 +100,10 @@ class NucleusScore:
     adapted_rand_error: float | None
     vi_split: float | None
     vi_merge: float | None
+    dice: float | None = None
+    pq: float | None = None
+    bivalents: Agreement = Agreement()
+    homologs: Agreement = Agreement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +195,8 @@ def _group_lines(title: str, group: GroupScores) -> list[str]:
         f"  F1 without exterior {_number(group.pixels.averages.macro_without_exterior)}",
         f"  chromosomes: count exact in {_number(chromosomes.count_exact_fraction)} of them, "
         f"Rand error {_number(chromosomes.adapted_rand_error)},",
-        f"    bits of information: split {_number(chromosomes.vi_split)}, merge {_number(chromosomes.vi_merge)}",
+        f"    bits of information: split {_number(chromosomes.vi_split)}, merge {_number(chromosomes.vi_merge)},",
+        f"    Dice {_number(chromosomes.dice)}, panoptic quality {_number(chromosomes.pq)}",
     ]
 
 

@@ -20,7 +20,9 @@ from services.evaluation.metrics import (
     class_scores,
     confusion,
     count_pairs,
+    matched_dice,
     mean,
+    panoptic_quality,
     variation_of_information,
 )
 from services.evaluation.reading import (
@@ -31,7 +33,7 @@ from services.evaluation.reading import (
     read_label_pairs,
     read_prediction,
 )
-from services.evaluation.scores import ChromosomeScores, GroupScores, NucleusScore, PixelScores, Scores
+from services.evaluation.scores import Agreement, ChromosomeScores, GroupScores, NucleusScore, PixelScores, Scores
 from services.evaluation.windows import Box, Grids, bounding_box, covered, joined, placed, slabs, volume, whole
 
 CLASS_NAMES: Mapping[int, str] = {int(label): label.label for label in LabelClass}
@@ -198,10 +200,9 @@ def _count_chromosomes(
     """Count pairs of true and predicted chromosome where there is a chromosome in truth."""
     if not chromosome.any():
         return
-    objects = prediction.objects if prediction is not None else None
     predicted = np.zeros(int(np.count_nonzero(chromosome)), np.int64)
-    if prediction is not None and objects is not None:
-        predicted = prediction.ranks(objects.read(grids)[chromosome])
+    if prediction is not None:
+        predicted = prediction.chromosome_numbers(grids)[chromosome]
     for name in PARTITIONS:
         image = truth.bivalents if name == "bivalents" else truth.chromosomes
         true_ids = image.read(grids)[chromosome]
@@ -231,8 +232,9 @@ def _nucleus_score(
     prediction = found.nucleus if found else None
     partition = _asked_for(counts.partitions, prediction)
     pairs = counts.partitions[partition]
-    comparable = prediction is not None and prediction.objects is not None and bool(pairs)
-    split, merge = variation_of_information(pairs)
+    comparable = prediction is not None and prediction.objects is not None
+    agreements = {name: _agreement(found) if comparable else Agreement() for name, found in counts.partitions.items()}
+    asked_for = agreements[partition]
     return NucleusScore(
         truth_id=nucleus,
         nucleus_id=prediction.nucleus_id if prediction else None,
@@ -241,9 +243,30 @@ def _nucleus_score(
         partition=partition,
         chromosomes_true=_parts(pairs),
         chromosomes_found=prediction.chromosome_count if prediction else None,
-        adapted_rand_error=adapted_rand_error(pairs) if comparable else None,
-        vi_split=split if comparable else None,
-        vi_merge=merge if comparable else None,
+        adapted_rand_error=asked_for.adapted_rand_error,
+        vi_split=asked_for.vi_split,
+        vi_merge=asked_for.vi_merge,
+        dice=asked_for.dice,
+        pq=asked_for.pq,
+        bivalents=agreements["bivalents"],
+        homologs=agreements["chromosomes"],
+    )
+
+
+def _agreement(pairs: Pairs) -> Agreement:
+    if not pairs:
+        return Agreement()
+    split, merge = variation_of_information(pairs)
+    return Agreement(adapted_rand_error(pairs), split, merge, matched_dice(pairs), panoptic_quality(pairs))
+
+
+def _mean_agreement(agreements: Sequence[Agreement]) -> Agreement:
+    return Agreement(
+        adapted_rand_error=mean(one.adapted_rand_error for one in agreements),
+        vi_split=mean(one.vi_split for one in agreements),
+        vi_merge=mean(one.vi_merge for one in agreements),
+        dice=mean(one.dice for one in agreements),
+        pq=mean(one.pq for one in agreements),
     )
 
 
@@ -276,6 +299,10 @@ def _group_scores(
             adapted_rand_error=mean(score.adapted_rand_error for score in scores),
             vi_split=mean(score.vi_split for score in scores),
             vi_merge=mean(score.vi_merge for score in scores),
+            dice=mean(score.dice for score in scores),
+            pq=mean(score.pq for score in scores),
+            bivalents=_mean_agreement([score.bivalents for score in scores]),
+            homologs=_mean_agreement([score.homologs for score in scores]),
         ),
     )
 

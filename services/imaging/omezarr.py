@@ -1,8 +1,9 @@
 """OME-Zarr 0.5 of one nucleus that grows in z: chunks and metadata as bytes, written slab by slab.
 
-A volume is an image group: array `0` holds the grey crop stack, `labels/classes/0` a class and
-`labels/objects/0` an object id per voxel. Chunks are one slab deep, so that a slab, once written, never
-changes while the volume grows; the number of planes stands in the metadata alone, which has one writer.
+A volume is an image group: array `0` holds the grey crop stack, `labels/classes/0` a class, `labels/objects/0` an
+object id and `labels/chromosomes/0` the number of a chromosome per voxel. Chunks are one slab deep, so that a slab,
+once written, never changes while the volume grows; the number of planes stands in the metadata alone, which has one
+writer.
 Chunks are encoded here and not through zarr's own array machinery, which takes ten times as long for
 the mostly empty slabs of a nucleus; the metadata names the same codecs and zarr reads them.
 """
@@ -24,10 +25,12 @@ from zarr.storage import MemoryStore
 GREY = "0"
 CLASSES = "labels/classes/0"
 OBJECTS = "labels/objects/0"
+CHROMOSOMES = "labels/chromosomes/0"
 DTYPES: Mapping[str, np.dtype[np.unsignedinteger]] = {
     GREY: np.dtype(np.uint8),
     CLASSES: np.dtype(np.uint8),
     OBJECTS: np.dtype(np.uint32),
+    CHROMOSOMES: np.dtype(np.uint8),
 }
 METADATA = "zarr.json"
 
@@ -87,7 +90,7 @@ def encode_slab(layout: VolumeLayout, array_name: str, first_plane: int, planes:
     layout
         Layout of the volume.
     array_name
-        `GREY`, `CLASSES` or `OBJECTS`.
+        `GREY`, `CLASSES`, `OBJECTS` or `CHROMOSOMES`.
     first_plane
         Index of the first plane in the volume, a multiple of `layout.slab_planes`.
     planes
@@ -190,7 +193,9 @@ def _decompress(
     return np.frombuffer(voxels, dtype.newbyteorder("<")).reshape(shape)
 
 
-def encode_metadata(layout: VolumeLayout, planes: int, styles: Iterable[Style], with_objects: bool) -> dict[str, bytes]:
+def encode_metadata(
+    layout: VolumeLayout, planes: int, styles: Iterable[Style], with_objects: bool, with_chromosomes: bool = False
+) -> dict[str, bytes]:
     """Return every `zarr.json` of a volume that has `planes` planes, by key relative to the volume.
 
     Parameters
@@ -203,6 +208,8 @@ def encode_metadata(layout: VolumeLayout, planes: int, styles: Iterable[Style], 
         Id, name and colour (red, green, blue, opacity, 0 to 255) of every class.
     with_objects
         Whether `labels/objects` is there.
+    with_chromosomes
+        Whether `labels/chromosomes` is there.
 
     Raises
     ------
@@ -217,7 +224,8 @@ def encode_metadata(layout: VolumeLayout, planes: int, styles: Iterable[Style], 
     """
     if planes < 0:
         raise SlabError(f"a volume cannot have {planes} planes")
-    label_names = ["classes", "objects"] if with_objects else ["classes"]
+    there = (("classes", True), ("objects", with_objects), ("chromosomes", with_chromosomes))
+    label_names = [name for name, is_there in there if is_there]
     documents = {
         METADATA: _group({"multiscales": _multiscales(layout, "grey")}),
         f"{GREY}/{METADATA}": _array(layout, GREY, planes),

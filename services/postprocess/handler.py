@@ -43,7 +43,7 @@ from services.runtime.steps import Entry, Step, StepLog
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same planes give another volume.
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 NAME = "postprocess"
 SmallObjects = Literal["3d", "2d"]
 
@@ -303,7 +303,7 @@ class PostprocessHandler:
                 self._paint(nucleus, message, classes[index], grey[index])
         files = encode_slab(layout, CLASSES, first - origin, classes) | encode_slab(layout, GREY, first - origin, grey)
         # Metadata last: it says how many planes there are, and they must be there when it does.
-        files |= encode_metadata(layout, stop - origin, LABEL_STYLES, with_objects=True)
+        files |= encode_metadata(layout, stop - origin, LABEL_STYLES, with_objects=True, with_chromosomes=True)
         for key, payload in files.items():
             self._store.put(f"{nucleus.prefix}/volume.ome.zarr/{key}", payload)
 

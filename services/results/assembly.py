@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from services.contracts.messages import (
     ComponentsMeasured,
@@ -21,15 +23,44 @@ from services.contracts.messages import (
     VolumeClosed,
     VolumeExtended,
 )
-from services.contracts.rows import OBJECT_ROWS, NucleusRow, ObjectRow
+from services.contracts.rows import (
+    OBJECT_ROWS,
+    CheckRow,
+    ChromosomeRow,
+    ContactRow,
+    MeasuredNucleus,
+    NucleusRow,
+    ObjectRow,
+    TrackRow,
+)
 from services.results.events import EventLog
 from services.results.files import disk_outages, replacing
 from services.results.manifest import VOLUME, write_manifest
-from services.results.tables import NUCLEI_COLUMNS, OBJECTS_COLUMNS, sorted_ledger, write_ledger, write_table
+from services.results.neighbourhood import with_neighbours
+from services.results.tables import (
+    CHECKS_COLUMNS,
+    CHROMOSOMES_COLUMNS,
+    CONTACTS_COLUMNS,
+    NUCLEI_COLUMNS,
+    OBJECTS_COLUMNS,
+    TRACKS_COLUMNS,
+    sorted_ledger,
+    write_ledger,
+    write_table,
+)
 from services.results.volumes import bring_volume, prune_volume
 from services.runtime.store.port import ArtefactStore
 
 LedgerRow = Mapping[str, str | int | None]
+HangingRow = ChromosomeRow | TrackRow | ContactRow | CheckRow
+
+# Tables whose rows come with those of nuclei: their name, their columns, and where a nucleus holds them.
+_HANGING: tuple[tuple[str, pa.Schema, Callable[[MeasuredNucleus], Sequence[HangingRow]]], ...] = (
+    ("chromosomes", CHROMOSOMES_COLUMNS, lambda row: row.chromosomes),
+    ("tracks", TRACKS_COLUMNS, lambda row: row.tracks),
+    ("contacts", CONTACTS_COLUMNS, lambda row: row.contacts),
+    ("checks", CHECKS_COLUMNS, lambda row: row.checks),
+)
 
 
 class ForeignRowError(ValueError):
@@ -122,7 +153,10 @@ class Results:
         with disk_outages(), EventLog() as events:
             nuclei = dict(sorted(_gather(messages, events).items()))
             self._bring_all(nuclei)
-            write_table(self._out / "nuclei", NUCLEI_COLUMNS, self._nucleus_rows(nuclei))
+            rows = with_neighbours(tuple(self._nucleus_rows(nuclei)))
+            write_table(self._out / "nuclei", NUCLEI_COLUMNS, map(_without_hanging, rows))
+            for name, columns, rows_of in _HANGING:
+                write_table(self._out / name, columns, (hanging for row in rows for hanging in _hanging(row, rows_of)))
             write_table(self._out / "objects", OBJECTS_COLUMNS, self._object_rows(nuclei))
             ledger = sorted_ledger(ledger_rows)
             write_ledger(self._out / "ledger.csv", ledger)
@@ -159,7 +193,7 @@ class Results:
 
     def _nucleus_row(self, nucleus: _Nucleus) -> NucleusRow | None:
         if nucleus.measured is not None:
-            row = NucleusRow.model_validate_json(self._store.get(nucleus.measured.measurements))
+            row = MeasuredNucleus.model_validate_json(self._store.get(nucleus.measured.measurements))
             return row.model_copy(update={"expected_chromosomes": nucleus.measured.expected_count})
         return None if nucleus.opened is None else _unmeasured(nucleus.opened, nucleus.closed)
 
@@ -224,6 +258,18 @@ def _unmeasured(opened: NucleusOpened, closed: NucleusClosed | None) -> NucleusR
         bridged_planes=closed.bridged_planes,
         continues=opened.continues,
     )
+
+
+def _without_hanging(row: NucleusRow) -> NucleusRow:
+    """Return the row of the table of nuclei alone."""
+    return NucleusRow(**{name: getattr(row, name) for name in NucleusRow.model_fields})
+
+
+def _hanging(row: NucleusRow, rows_of: Callable[[MeasuredNucleus], Sequence[HangingRow]]) -> Iterator[HangingRow]:
+    """Yield the rows of another table that come with that of a nucleus."""
+    for hanging in rows_of(row) if isinstance(row, MeasuredNucleus) else ():
+        _require_own(row.nucleus_id, hanging.nucleus_id)
+        yield hanging
 
 
 def _require_own(nucleus_id: str, found: str) -> None:

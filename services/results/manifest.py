@@ -11,6 +11,12 @@ from services.results.files import replacing
 
 MANIFEST = "MANIFEST.sha256"
 FILES = (
+    "checks.csv",
+    "checks.parquet",
+    "chromosomes.csv",
+    "chromosomes.parquet",
+    "contacts.csv",
+    "contacts.parquet",
     "events.jsonl",
     "ledger.csv",
     "nuclei.csv",
@@ -18,6 +24,8 @@ FILES = (
     "objects.csv",
     "objects.parquet",
     "provenance.json",
+    "tracks.csv",
+    "tracks.parquet",
 )
 VOLUME = "volume.ome.zarr"
 

@@ -39,6 +39,22 @@ NUCLEI_COLUMNS = pa.schema(
         ("mean_confidence", pa.float64()),
         ("continues", pa.string()),
         ("method", pa.string()),
+        ("volume_low_um3", pa.float64()),
+        ("volume_high_um3", pa.float64()),
+        ("area_um2", pa.float64()),
+        ("sphericity", pa.float64()),
+        ("nucleolus_fraction", pa.float64()),
+        ("chromatin_fraction", pa.float64()),
+        ("nucleolus_eccentricity", pa.float64()),
+        ("nucleolus_sphericity", pa.float64()),
+        ("envelope_thickness_um", pa.float64()),
+        ("sc_length_um", pa.float64()),
+        ("sc_tracks", pa.int32()),
+        ("sc_swellings", pa.int32()),
+        ("stage", pa.string()),
+        ("checks_failed", pa.int32()),
+        ("neighbours", pa.int32()),
+        ("nearest_neighbour_um", pa.float64()),
     ]
 )
 OBJECTS_COLUMNS = pa.schema(
@@ -56,6 +72,85 @@ OBJECTS_COLUMNS = pa.schema(
         ("touches_border", pa.bool_()),
         ("open", pa.bool_()),
         ("bridged", pa.bool_()),
+    ]
+)
+CHROMOSOMES_COLUMNS = pa.schema(
+    [
+        ("nucleus_id", pa.string()),
+        ("chromosome", pa.int32()),
+        ("complete", pa.bool_()),
+        ("volume_um3", pa.float64()),
+        ("volume_low_um3", pa.float64()),
+        ("volume_high_um3", pa.float64()),
+        ("area_um2", pa.float64()),
+        ("sphericity", pa.float64()),
+        ("sc_length_um", pa.float64()),
+        ("sc_tracks", pa.int32()),
+        ("sc_um_per_um3", pa.float64()),
+        ("radial_position", pa.float64()),
+        ("contacts", pa.int32()),
+        ("contact_area_um2", pa.float64()),
+        ("nucleolus_contact_um2", pa.float64()),
+        ("envelope_contact_um2", pa.float64()),
+        ("centroid_z_nm", pa.float64()),
+        ("centroid_y_nm", pa.float64()),
+        ("centroid_x_nm", pa.float64()),
+    ]
+)
+TRACKS_COLUMNS = pa.schema(
+    [
+        ("nucleus_id", pa.string()),
+        ("track", pa.int32()),
+        ("chromosome", pa.int32()),
+        ("object_id", pa.int64()),
+        ("complete", pa.bool_()),
+        ("branches", pa.bool_()),
+        ("length_um", pa.float64()),
+        ("length_low_um", pa.float64()),
+        ("length_high_um", pa.float64()),
+        ("width_um", pa.float64()),
+        ("thickness_um", pa.float64()),
+        ("axis_distance_um", pa.float64()),
+        ("homolog_distance_um", pa.float64()),
+        ("curvature_mean_per_um", pa.float64()),
+        ("curvature_greatest_per_um", pa.float64()),
+        ("twist_pitch_um", pa.float64()),
+        ("twist_turns", pa.float64()),
+        ("swellings", pa.int32()),
+        ("near_end_envelope_um", pa.float64()),
+        ("far_end_envelope_um", pa.float64()),
+        ("middle_z_nm", pa.float64()),
+        ("middle_y_nm", pa.float64()),
+        ("middle_x_nm", pa.float64()),
+    ]
+)
+CONTACTS_COLUMNS = pa.schema(
+    [
+        ("nucleus_id", pa.string()),
+        ("first", pa.int32()),
+        ("second", pa.string()),
+        ("area_um2", pa.float64()),
+        ("patches", pa.int32()),
+        ("z_nm", pa.float64()),
+        ("y_nm", pa.float64()),
+        ("x_nm", pa.float64()),
+    ]
+)
+CHECKS_COLUMNS = pa.schema(
+    [
+        ("nucleus_id", pa.string()),
+        ("stage", pa.string()),
+        ("check", pa.string()),
+        ("state", pa.string()),
+        ("detail", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("object_id", pa.int64()),
+        ("chromosome", pa.int32()),
+        ("z_nm", pa.float64()),
+        ("y_nm", pa.float64()),
+        ("x_nm", pa.float64()),
     ]
 )
 LEDGER_COLUMNS = ("z", "state", "reason", "file", "sha256")

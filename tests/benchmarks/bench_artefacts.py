@@ -41,7 +41,7 @@ def scored(folder: Path, seed: int, artefacts: tuple[str, ...]) -> dict[str, obj
     """Simulate, run and evaluate; return the scores and how many faults of whole slices struck."""
     kept = folder.with_suffix(".json")
     if kept.exists():
-        return json.loads(kept.read_text())
+        return dict(json.loads(kept.read_text()))
     spec = spec_for(seed, VOXEL_NM, 1, artefacts=artefacts, in_a_row=True)
     simulate(folder / "sim", spec, period_s=None, progress=lambda *_: None, wait=lambda _: None)
     out, scores = folder / "out", folder / "scores.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from services.components.handler import ComponentsHandler
 from services.components.separation import UnknownMethodError, cc26, method
 from services.contracts.messages import ComponentsMeasured, Message, ObjectChanged, VolumeClosed, VolumeExtended
-from services.contracts.rows import OBJECT_ROWS, NucleusRow, ObjectRow
+from services.contracts.rows import OBJECT_ROWS, MeasuredNucleus, NucleusRow, ObjectRow
 from services.imaging.labelling import LabellingParameters, LabelTables, StreamingLabeller
 from services.imaging.omezarr import open_volume
 from services.postprocess.handler import PostprocessHandler
@@ -38,7 +39,7 @@ def measured(store: DirectoryStore, expected: int = 12) -> tuple[ComponentsMeasu
     answers = handler.handle([Received("volumes", message) for message in volumes(store)])
     found = [p.message for answer in answers for p in answer.publications if isinstance(p.message, ComponentsMeasured)]
     (message,) = found
-    row = NucleusRow.model_validate_json(store.get(message.measurements))
+    row = MeasuredNucleus.model_validate_json(store.get(message.measurements))
     return message, row, OBJECT_ROWS.validate_json(store.get(message.objects))
 
 
@@ -78,6 +79,38 @@ def test_object_labels_are_painted_with_the_ids_of_the_table(store: DirectorySto
     assert labels.shape == (40, CANVAS.height_px, CANVAS.width_px)
     ids, voxels = np.unique(labels[labels > 0], return_counts=True)
     assert dict(zip(ids.tolist(), voxels.tolist(), strict=True)) == {o.object_id: o.voxels for o in objects}
+
+
+def files_of(store: DirectoryStore, message: ComponentsMeasured) -> dict[str, bytes]:
+    prefix = f"{message.volume_prefix}/volume.ome.zarr/"
+    refs = {key.removeprefix(prefix): store.find(key) for key in store.keys(prefix.rstrip("/"))}
+    return {key: store.get(ref) for key, ref in refs.items() if ref is not None}
+
+
+@pytest.mark.parametrize("expected", [6, 12])
+def test_chromosome_labels_are_painted_with_the_numbers_of_the_table(store: DirectoryStore, expected: int) -> None:
+    message, _, objects = measured(store, expected)
+    files = files_of(store, message)
+    volume = open_volume({key: payload for key, payload in files.items() if not key.endswith("separation.json")})
+    numbers = np.asarray(volume["labels/chromosomes/0"][...])  # type: ignore[index]
+    ids = np.asarray(volume["labels/objects/0"][...])  # type: ignore[index]
+    assert numbers.dtype == np.uint8
+    for row in objects:
+        assert np.unique(numbers[ids == row.object_id]).tolist() == [row.chromosome or 0]
+    said = json.loads(files["labels/chromosomes/separation.json"])
+    assert [c["number"] for c in said["chromosomes"]] == list(range(1, message.chromosome_count + 1))
+    assert [c["voxels"] for c in said["chromosomes"]] == np.bincount(numbers.ravel())[1:].tolist()
+
+
+def test_another_method_is_another_artefact(store: DirectoryStore) -> None:
+    sent = volumes(store)
+    keys = set()
+    for method_name in ("cc26", "path_cover"):
+        answers = ComponentsHandler(store, 12, method_name).handle([Received("volumes", message) for message in sent])
+        (found,) = [p.message for a in answers for p in a.publications if isinstance(p.message, ComponentsMeasured)]
+        assert found.method == method_name
+        keys.add(found.measurements.key)
+    assert len(keys) == 2
 
 
 def test_events_tell_of_every_object_from_birth_to_close(store: DirectoryStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -20,7 +21,9 @@ from services.evaluation.metrics import (
     class_scores,
     confusion,
     count_pairs,
+    matched_dice,
     mean,
+    panoptic_quality,
     variation_of_information,
 )
 
@@ -136,3 +139,39 @@ def test_no_elements_cost_nothing() -> None:
     nothing = count_pairs(np.zeros(0, np.uint8), np.zeros(0, np.uint8))
     assert adapted_rand_error(nothing) == 0.0
     assert variation_of_information(nothing) == (0.0, 0.0)
+
+
+def best_dice(truth: Labels, prediction: Labels) -> float:
+    """Mean Dice of the best one-to-one matching, found among all of them."""
+    known, found = np.unique(truth[truth > 0]).tolist(), np.unique(prediction[prediction > 0]).tolist()
+    found += [-1] * len(known)
+    best = 0.0
+    for partners in itertools.permutations(found, len(known)):
+        total = 0.0
+        for t, p in zip(known, partners, strict=True):
+            together = np.count_nonzero((truth == t) & (prediction == p))
+            total += 2 * together / (np.count_nonzero(truth == t) + np.count_nonzero(prediction == p))
+        best = max(best, total / len(known))
+    return best
+
+
+@given(pair=label_pairs(top=3, smallest=1))
+def test_matched_dice_is_that_of_the_best_matching(pair: tuple[Labels, Labels]) -> None:
+    truth, prediction = pair
+    inside = truth > 0
+    pairs = count_pairs(truth[inside], prediction[inside])
+    expected = best_dice(truth[inside], prediction[inside]) if inside.any() else None
+    assert matched_dice(pairs) == (None if expected is None else pytest.approx(expected))
+
+
+def test_panoptic_quality_counts_what_has_no_partner_by_half() -> None:
+    # One match of IoU 1, one true segment missed, two predictions invented: 1 / (1 + 1/2 + 2/2).
+    assert panoptic_quality({(1, 1): 5, (2, 2): 2, (2, 3): 2}) == pytest.approx(1 / 2.5)
+    assert panoptic_quality({(1, 0): 5}) == 0.0
+    assert panoptic_quality({}) is None
+    assert matched_dice({}) is None
+
+
+def test_a_match_needs_more_than_half() -> None:
+    assert panoptic_quality({(1, 1): 2, (1, 0): 2}) == 0.0
+    assert panoptic_quality({(1, 1): 3, (1, 0): 2}) == pytest.approx(0.6)

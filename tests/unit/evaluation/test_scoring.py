@@ -20,7 +20,7 @@ from services.contracts.classes import LABEL_STYLES
 from services.evaluation import evaluate, format_scores
 from services.evaluation.metrics import LabelRangeError, ShapeMismatchError
 from services.evaluation.reading import EvaluationInputError
-from services.imaging.omezarr import CLASSES, OBJECTS, VolumeLayout, encode_metadata, encode_slab
+from services.imaging.omezarr import CHROMOSOMES, CLASSES, OBJECTS, VolumeLayout, encode_metadata, encode_slab
 
 Labels = np.ndarray[Any, Any]
 
@@ -83,16 +83,19 @@ class Prediction:
         classes: Labels,
         objects: Labels | None = None,
         voxel: tuple[float, float, float] = VOXEL,
+        chromosomes: Labels | None = None,
         **row: object,
     ) -> None:
         """Put a volume whose first voxel is `origin` of the truth, and its rows."""
         place = (origin[0] * VOXEL[0], origin[1] * VOXEL[1], origin[2] * VOXEL[2])
         layout = VolumeLayout((classes.shape[1], classes.shape[2]), voxel, place, slab_planes=4, chunk_yx=8)
-        files = encode_metadata(layout, len(classes), LABEL_STYLES, with_objects=objects is not None)
+        files = encode_metadata(layout, len(classes), LABEL_STYLES, objects is not None, chromosomes is not None)
         for first in range(0, len(classes), 4):
             files |= encode_slab(layout, CLASSES, first, classes[first : first + 4])
             if objects is not None:
                 files |= encode_slab(layout, OBJECTS, first, objects[first : first + 4])
+            if chromosomes is not None:
+                files |= encode_slab(layout, CHROMOSOMES, first, chromosomes[first : first + 4])
         for key, payload in files.items():
             path = self.out / "nuclei" / nucleus_id / "volume.ome.zarr" / key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,12 +183,11 @@ def test_the_truth_scores_one(tmp_path: Path, scene: Scene, prediction: Predicti
     assert scores["nuclei"] == {"truth": 2, "found": 2, "missed": 0, "split": 0, "merged": 0}
     assert scores["clipped_nuclei"]["nuclei"] == {"truth": 1, "found": 1, "missed": 0, "split": 0, "merged": 0}
     assert scores["clipped_nuclei"]["f1_macro"] == 1.0
-    assert scores["chromosomes"] == {
-        "count_exact_fraction": 1.0,
-        "adapted_rand_error": 0.0,
-        "vi_split": 0.0,
-        "vi_merge": 0.0,
-    }
+    perfect = {"adapted_rand_error": 0.0, "vi_split": 0.0, "vi_merge": 0.0, "dice": 1.0, "pq": 1.0}
+    chromosomes = scores["chromosomes"]
+    assert {name: chromosomes[name] for name in perfect} == perfect
+    assert chromosomes["count_exact_fraction"] == 1.0
+    assert chromosomes["bivalents"] == perfect
     assert [nucleus["nucleus_id"] for nucleus in scores["per_nucleus"]] == ["n1", "n2", "n3"]
 
 
@@ -294,6 +296,26 @@ def test_merged_and_split_chromosomes_are_told_apart(tmp_path: Path, scene: Scen
     assert split["vi_split"] == pytest.approx(0.5)
     assert (merged["chromosomes_found"], split["chromosomes_found"]) == (1, 3)
     assert scores["chromosomes"]["count_exact_fraction"] == 0.0
+
+
+def test_an_object_that_was_cut_is_scored_voxel_by_voxel(tmp_path: Path, scene: Scene, prediction: Prediction) -> None:
+    classes, _ = window(scene, 1, ORIGINS[1], (8, 12, 12))
+    z, y, x = ORIGINS[1]
+    place = (slice(z, z + 8), slice(y, y + 12), slice(x, x + 12))
+    true_homologs = np.where(classes == 2, scene.chromosomes[place], 0).astype(np.uint8)
+    one_object = (classes == 2).astype(np.uint32)
+    count = len(np.unique(true_homologs[true_homologs > 0]))
+    prediction.add("n1", ORIGINS[1], classes, one_object, chromosomes=true_homologs, chromosome_count=count,
+                   expected_chromosomes=count)  # fmt: skip
+    prediction.add_chromosomes("n1", {1: 1})
+    scores = json_of(scene.write(tmp_path / "truth"), prediction.write())
+    first = scores["per_nucleus"][0]
+    assert (first["homologs"]["adapted_rand_error"], first["homologs"]["dice"], first["homologs"]["pq"]) == (
+        0.0,
+        1.0,
+        1.0,
+    )
+    assert first["homologs"]["vi_merge"] == 0.0
 
 
 def test_chromosomes_are_compared_with_what_the_run_was_told_to_expect(

@@ -63,6 +63,12 @@ def test_every_result_is_listed_in_order_and_nothing_else(out: Path) -> None:
     lines = (out / "MANIFEST.sha256").read_text().splitlines()
     assert [line[64:66] for line in lines] == ["  "] * len(lines)
     assert [line[66:] for line in lines] == [
+        "checks.csv",
+        "checks.parquet",
+        "chromosomes.csv",
+        "chromosomes.parquet",
+        "contacts.csv",
+        "contacts.parquet",
         "events.jsonl",
         "ledger.csv",
         "nuclei.csv",
@@ -74,6 +80,8 @@ def test_every_result_is_listed_in_order_and_nothing_else(out: Path) -> None:
         "objects.csv",
         "objects.parquet",
         "provenance.json",
+        "tracks.csv",
+        "tracks.parquet",
     ]
 
 
