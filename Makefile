@@ -32,10 +32,10 @@ demo: setup ## Acquire a simulated gonad live, segment it meanwhile, score it, w
 test: check test-fast test-slow ## Everything that needs no server: lint, types, import contracts, docs, all tests
 
 test-fast: setup ## The fast part of the tests
-	@$(BIN)/python -m pytest -q $(PYTEST) -m 'not slow'
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'not slow'
 
 test-slow: setup ## The tests that take longer
-	@$(BIN)/python -m pytest -q $(PYTEST) -m slow
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m slow
 
 contract: setup ## The contract suites of the ports alone
 	@$(BIN)/python -m pytest -q tests/contract

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -87,7 +87,14 @@ Gaps = Annotated[Literal["declare", "wait"], typer.Option(help="a finished folde
 Models = Annotated[Path, typer.Option(help="folder of published networks")]
 WholeField = Annotated[bool, typer.Option(help="one region, the whole field, instead of nuclei")]
 Preview = Annotated[int | None, typer.Option("--preview", min=1, help="only so many slices, and an estimate for all")]
-Chromosomes = Annotated[int, typer.Option(min=1, help="chromosomes expected in a nucleus")]
+Chromosomes = Annotated[int, typer.Option(min=1, max=200, help="chromosomes expected in a whole nucleus")]
+ChromosomesMethod = Annotated[
+    Literal["cc26", "sc_watershed", "sc_link_watershed", "path_cover"],
+    typer.Option(help="how chromosomes are separated; cc26: as the manuscript does"),
+]
+ChromosomesAs = Annotated[
+    Literal["auto", "bivalents", "homologs"], typer.Option(help="what is counted; auto: homologs if more than 6")
+]
 SmallObjects = Annotated[Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")]
 FilePattern = Annotated[str | None, typer.Option(help="regular expression with (?P<z>...) for file names")]
 Include = Annotated[str | None, typer.Option(help="shell pattern; files of other names are left alone")]
@@ -110,6 +117,8 @@ def run(
     whole_field: WholeField = False,
     preview_slices: Preview = None,
     chromosomes: Chromosomes = 12,
+    chromosomes_method: ChromosomesMethod = "sc_link_watershed",
+    chromosomes_as: ChromosomesAs = "auto",
     small_objects: SmallObjects = "3d",
     file_pattern: FilePattern = None,
     include: Include = None,
@@ -122,8 +131,7 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
-    if slices.is_file():
-        slices, include = slices.parent, slices.name
+    slices, include = (slices.parent, slices.name) if slices.is_file() else (slices, include)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
@@ -132,7 +140,7 @@ def run(
         gaps=gaps,
         models=models.resolve(),
         whole_field=whole_field,
-        chromosomes=chromosomes,
+        **_separation(chromosomes, chromosomes_method, chromosomes_as),
         small_objects=small_objects,
         file_pattern=file_pattern,
         include=include,
@@ -147,8 +155,7 @@ def run(
         _preview(out, wanted, preview_slices)
         return
     settled = settle(out, wanted, joined=acquisition is not None)
-    outcome = _run(out, settled, watch=watch, metrics_port=metrics_port)
-    _end(out, outcome)
+    _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
 
 
 def finish(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a watched run")]) -> None:
@@ -285,6 +292,11 @@ def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
         if names or not wait:
             raise typer.BadParameter("the file names state no voxel size: give --voxel-nm Z,Y,X")
         clock.wait(1.0)
+
+
+def _separation(count: int, method: str, counted_as: str) -> dict[str, Any]:
+    """Return the settings of the separation of chromosomes."""
+    return {"chromosomes": count, "chromosomes_method": method, "chromosomes_as": counted_as}
 
 
 def _area(text: str) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.cli import acquire, learn, operate
+from services.cli import acquire, export, label, learn, operate
 from services.cli.console import failure
 from services.runtime.logging import configure
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 acquire.register(app)
 operate.register(app)
 learn.register(app)
+export.register(app)
+label.register(app)
 
 
 def main() -> None:

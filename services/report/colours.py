@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from services.imaging.palette import CHROMOSOME_COLOURS
+
 Rgb = tuple[int, int, int]
 
 MEMBRANE: Rgb = (184, 192, 202)
@@ -15,20 +17,6 @@ CLASS_COLOURS: Mapping[int, Rgb] = {
     5: MEMBRANE,
 }
 UNRANKED: Rgb = (150, 154, 162)
-CHROMOSOME_COLOURS: tuple[Rgb, ...] = (
-    (214, 68, 74),
-    (46, 134, 193),
-    (240, 150, 40),
-    (124, 181, 24),
-    (141, 95, 211),
-    (31, 161, 135),
-    (226, 98, 168),
-    (236, 204, 76),
-    (58, 76, 178),
-    (169, 113, 75),
-    (96, 196, 236),
-    (92, 116, 92),
-)
 
 
 def hexadecimal(colour: Rgb) -> str:
@@ -76,3 +64,16 @@ def to_srgb(light: NDArray[np.float64]) -> NDArray[np.uint8]:
     share = np.clip(light, 0.0, 1.0)
     curved = np.where(share <= 0.0031308, share * 12.92, 1.055 * share ** (1 / 2.4) - 0.055)
     return np.floor(curved * 255.0 + 0.5).astype(np.uint8)
+
+
+__all__ = [
+    "CHROMOSOME_COLOURS",
+    "CLASS_COLOURS",
+    "MEMBRANE",
+    "UNRANKED",
+    "Rgb",
+    "chromosome_colour",
+    "hexadecimal",
+    "to_linear",
+    "to_srgb",
+]

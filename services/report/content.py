@@ -49,6 +49,12 @@ class NucleusRow:
         Mean of the networks' confidence, 0..1; None where not kept.
     continues
         The nucleus that this one goes on from after a gap too long to bridge; empty for most.
+    stage
+        Stage of the nucleus; empty where not told.
+    checks_failed
+        How many biology checks failed; None where none was run.
+    area_um2, sphericity, nucleolus_eccentricity, envelope_thickness_um, sc_length_um, sc_tracks, neighbours
+        Measured quantities, None where not measured; docs/measuring.md defines them.
     """
 
     nucleus_id: str
@@ -68,6 +74,15 @@ class NucleusRow:
     bridged_planes: int = 0
     mean_confidence: float | None = None
     continues: str = ""
+    stage: str = ""
+    checks_failed: int | None = None
+    area_um2: float | None = None
+    sphericity: float | None = None
+    nucleolus_eccentricity: float | None = None
+    envelope_thickness_um: float | None = None
+    sc_length_um: float | None = None
+    sc_tracks: int | None = None
+    neighbours: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -93,6 +108,53 @@ class ObjectRow:
     touches_border: bool = False
     is_open: bool = False
     is_bridged: bool = False
+
+
+@dataclass(frozen=True)
+class ChromosomeRow:
+    """One row of the table of chromosomes: what the page shows of it; None where not measured."""
+
+    nucleus_id: str
+    chromosome: int
+    is_complete: bool
+    volume_um3: float
+    area_um2: float | None = None
+    sphericity: float | None = None
+    sc_length_um: float | None = None
+    contacts: int | None = None
+    contact_area_um2: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One row of the table of checks; `state` is passed, failed or not_run, `place_nm` (z, y, x) is where to look."""
+
+    nucleus_id: str
+    check: str
+    state: str
+    detail: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    object_id: int | None = None
+    chromosome: int | None = None
+    place_nm: Zyx | None = None
+
+    @property
+    def title(self) -> str:
+        """The name as a reader sees it."""
+        return self.check.replace("_", " ").replace("sc ", "SC ")
+
+    @property
+    def limits(self) -> str:
+        """The range in which the value had to be, in words; empty where there is none."""
+        if self.low is not None and self.low == self.high:
+            return f"{self.low:g}"
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"at least {self.low:g}"
+        return "" if self.high is None else f"at most {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -219,8 +281,8 @@ class ReportData:
         Name of the acquisition.
     voxel_nm
         (z, y, x) edge of a voxel of the acquisition; None where nothing says it.
-    nuclei, objects, ledger
-        Rows of the three tables, in their order.
+    nuclei, objects, ledger, chromosomes, checks
+        Rows of these tables, in their order.
     events
         Kind of event and how many there were.
     provenance
@@ -247,6 +309,17 @@ class ReportData:
     overview: tuple[OverviewSlice, ...] = ()
     links: tuple[Link, ...] = ()
     missing: tuple[str, ...] = ()
+    chromosomes: tuple[ChromosomeRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
+
+    def checks_of(self, nucleus_id: str) -> tuple[CheckRow, ...]:
+        """Return the checks of a nucleus, in the order of the table."""
+        return tuple(check for check in self.checks if check.nucleus_id == nucleus_id)
+
+    def measured_chromosomes_of(self, nucleus_id: str) -> tuple[ChromosomeRow, ...]:
+        """Return what was measured on the chromosomes of a nucleus, by number."""
+        mine = [row for row in self.chromosomes if row.nucleus_id == nucleus_id]
+        return tuple(sorted(mine, key=lambda row: row.chromosome))
 
     def chromosomes_of(self, nucleus_id: str) -> tuple[ObjectRow, ...]:
         """Return the ranked chromosomes of a nucleus, largest first."""

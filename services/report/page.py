@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from services.report import plots
 from services.report.colours import CLASS_COLOURS, chromosome_colour, hexadecimal
-from services.report.content import CLASS_NAMES, NucleusRow, ObjectRow, ReportData, Scores
+from services.report.content import CLASS_NAMES, CheckRow, ChromosomeRow, NucleusRow, ObjectRow, ReportData, Scores
 from services.report.findings import Flag, account_for, doubts_about, flags_of, key_numbers
 
 MOST_LEDGER_ROWS = 400
@@ -67,6 +67,8 @@ class _NucleusCard:
     chromosomes: tuple[ObjectRow, ...]
     chromosome_plot: Markup | None
     gallery: NucleusGallery
+    measured: Mapping[int, ChromosomeRow]
+    checks: tuple[CheckRow, ...]
 
 
 def compose(data: ReportData, gallery: Gallery, written: str = "") -> str:
@@ -166,6 +168,8 @@ def _card(nucleus: NucleusRow, data: ReportData, gallery: Gallery) -> _NucleusCa
         chromosomes=chromosomes,
         chromosome_plot=Markup(plot) if plot else None,  # noqa: S704 - matplotlib escapes its texts
         gallery=gallery.nuclei.get(nucleus.nucleus_id, NucleusGallery()),
+        measured={row.chromosome: row for row in data.measured_chromosomes_of(nucleus.nucleus_id)},
+        checks=data.checks_of(nucleus.nucleus_id),
     )
 
 
@@ -186,11 +190,28 @@ def _facts(nucleus: NucleusRow, data: ReportData) -> tuple[tuple[str, str], ...]
             continue
         share = f" ({volume / nucleus.volume_um3:.1%})" if nucleus.volume_um3 and name != "volume" else ""
         facts.append((name, f"{significant(volume)} \u00b5m\u00b3{share}"))
+    facts.extend(_shape_facts(nucleus))
     if nucleus.centroid_nm is not None:
         facts.append(("centre z, y, x", ", ".join(f"{c / 1000.0:.2f}" for c in nucleus.centroid_nm) + " \u00b5m"))
     if nucleus.mean_confidence is not None:
         facts.append(("mean confidence", f"{nucleus.mean_confidence:.1%}"))
     return tuple(facts)
+
+
+def _shape_facts(nucleus: NucleusRow) -> list[tuple[str, str]]:
+    """Names and values of what was measured on a nucleus's voxels, those that there are."""
+    measured = (
+        ("surface", nucleus.area_um2, "{} \u00b5m\u00b2"),
+        ("sphericity", nucleus.sphericity, "{}"),
+        ("nucleolus eccentricity", nucleus.nucleolus_eccentricity, "{}"),
+        ("envelope thickness", nucleus.envelope_thickness_um, "{} \u00b5m"),
+        ("SC length", nucleus.sc_length_um, f"{{}} \u00b5m in {nucleus.sc_tracks or 0}"),
+    )
+    facts = [("stage", nucleus.stage.replace("_", " "))] if nucleus.stage else []
+    facts += [(name, text.format(significant(value))) for name, value, text in measured if value is not None]
+    if nucleus.neighbours is not None:
+        facts.append(("neighbours", str(nucleus.neighbours)))
+    return facts
 
 
 def _depth_range(nucleus: NucleusRow, data: ReportData) -> str:

@@ -27,7 +27,7 @@ from services.report.content import (
     Timing,
     Zyx,
 )
-from services.report.tables import Row, ledger_row, nucleus_row, object_row
+from services.report.tables import Row, check_row, chromosome_row, ledger_row, nucleus_row, object_row
 from services.report.volumes import read_voxel_nm
 
 T = TypeVar("T")
@@ -38,6 +38,14 @@ _LINKS = (
     ("nuclei.csv", "table of nuclei"),
     ("objects.parquet", "table of objects"),
     ("objects.csv", "table of objects"),
+    ("chromosomes.parquet", "what was measured on chromosomes"),
+    ("chromosomes.csv", "what was measured on chromosomes"),
+    ("tracks.parquet", "what was measured on synaptonemal complexes"),
+    ("tracks.csv", "what was measured on synaptonemal complexes"),
+    ("contacts.parquet", "what touches what"),
+    ("contacts.csv", "what touches what"),
+    ("checks.parquet", "biology checks of every nucleus"),
+    ("checks.csv", "biology checks of every nucleus"),
     ("ledger.csv", "what became of every slice"),
     ("events.jsonl", "everything that happened, in order of z"),
     ("provenance.json", "what decided these results"),
@@ -77,6 +85,8 @@ def read_results(out: Path) -> ReportData:
         overview=_optional(_overview(out / ".state" / "overview", clipped), missing, "slices with outlines") or (),
         links=_links(out, nuclei),
         missing=tuple(missing),
+        chromosomes=_table(out, "chromosomes", chromosome_row) or (),
+        checks=_table(out, "checks", check_row) or (),
     )
 
 

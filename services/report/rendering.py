@@ -136,18 +136,50 @@ def render(scene: Scene, subject: Subject, size_px: int = DEFAULT_SIZE_PX, worke
     workers
         Threads to draw with; the picture does not depend on it.
     """
+    return with_scale_bar(render_bare(scene, subject, size_px, workers), pixel_um(scene, size_px))
+
+
+def render_bare(scene: Scene, subject: Subject, size_px: int, workers: int = 2) -> Pixels:
+    """Return the same picture without a scale bar, for figures that draw their own; parameters as of `render`."""
     parts, colours = _parts(scene, subject)
     field = _sheet_cut_open(scene) if subject is Subject.MEMBRANE else solid_field(parts, scene.grid)
-    solid = Solid(field, clearance(field), parts, pyramid(field))
+    return _drawn(scene, _Matter(field, parts, colours, _SKIN_STRENGTH[subject]), size_px, workers)
+
+
+def render_chromosome(scene: Scene, rank: int, size_px: int, workers: int = 2) -> Pixels:
+    """Return a picture of one chromosome in its place in the nucleus, without a scale bar; see `render`."""
+    parts = (scene.chromosomes == rank).astype(np.uint8)
+    matter = _Matter(
+        solid_field(parts, scene.grid), parts, (chromosome_colour(rank),), _SKIN_STRENGTH[Subject.INDIVIDUALS]
+    )
+    return _drawn(scene, matter, size_px, workers)
+
+
+def pixel_um(scene: Scene, size_px: int) -> float:
+    """Return the edge of a pixel of a picture in micrometres."""
+    return 2.0 * scene.frame.half_width / size_px * scene.grid.spacing_nm / 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Matter:
+    """What a picture shows inside the skin: an occupancy field, the part of each voxel, a colour for each part."""
+
+    field: Pixels
+    parts: Pixels
+    colours: tuple[Rgb, ...]
+    skin_strength: float
+
+
+def _drawn(scene: Scene, matter: _Matter, size_px: int, workers: int) -> Pixels:
+    solid = Solid(matter.field, clearance(matter.field), matter.parts, pyramid(matter.field))
     view = _view(scene.frame, size_px, _AMBIENT_REACH_NM / scene.grid.spacing_nm)
-    skin = scene.skin._replace(strength=_SKIN_STRENGTH[subject])
-    palette = np.stack([to_linear(colour) for colour in (MEMBRANE, *colours)])
+    skin = scene.skin._replace(strength=matter.skin_strength)
+    palette = np.stack([to_linear(colour) for colour in (MEMBRANE, *matter.colours)])
     light = np.zeros((size_px, size_px, 4))
     with ThreadPoolExecutor(workers) as pool:
         bands = [(row, min(row + _BAND_ROWS, size_px)) for row in range(0, size_px, _BAND_ROWS)]
         list(pool.map(lambda rows: trace_rows(solid, skin, view, palette, rows, light), bands))
-    pixel_um = 2.0 * scene.frame.half_width / size_px * scene.grid.spacing_nm / 1000.0
-    return with_scale_bar(_develop(light), pixel_um)
+    return _develop(light)
 
 
 def _parts(scene: Scene, subject: Subject) -> tuple[Pixels, tuple[Rgb, ...]]:

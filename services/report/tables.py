@@ -3,7 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from services.report.content import HOMOLOGS, LedgerRow, NucleusRow, ObjectRow, ResultsFormatError, Zyx
+from services.report.content import (
+    HOMOLOGS,
+    CheckRow,
+    ChromosomeRow,
+    LedgerRow,
+    NucleusRow,
+    ObjectRow,
+    ResultsFormatError,
+    Zyx,
+)
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
@@ -53,6 +62,15 @@ def nucleus_row(row: Row, place: str) -> NucleusRow:
         bridged_planes=cells.optional("bridged_planes", to_int) or 0,
         mean_confidence=cells.optional("mean_confidence", to_float),
         continues=cells.optional("continues", str) or "",
+        stage=cells.optional("stage", str) or "",
+        checks_failed=cells.optional("checks_failed", to_int),
+        area_um2=cells.optional("area_um2", to_float),
+        sphericity=cells.optional("sphericity", to_float),
+        nucleolus_eccentricity=cells.optional("nucleolus_eccentricity", to_float),
+        envelope_thickness_um=cells.optional("envelope_thickness_um", to_float),
+        sc_length_um=cells.optional("sc_length_um", to_float),
+        sc_tracks=cells.optional("sc_tracks", to_int),
+        neighbours=cells.optional("neighbours", to_int),
     )
 
 
@@ -69,6 +87,39 @@ def object_row(row: Row, place: str) -> ObjectRow:
         touches_border=cells.optional("touches_border", to_bool) or False,
         is_open=cells.optional("open", to_bool) or False,
         is_bridged=cells.optional("bridged", to_bool) or False,
+    )
+
+
+def chromosome_row(row: Row, place: str) -> ChromosomeRow:
+    """Return a row of the table of chromosomes; parameters and errors as of `nucleus_row`."""
+    cells = _Cells(row, place)
+    return ChromosomeRow(
+        nucleus_id=cells.needed("nucleus_id", str),
+        chromosome=cells.needed("chromosome", to_int),
+        is_complete=cells.needed("complete", to_bool),
+        volume_um3=cells.needed("volume_um3", to_float),
+        area_um2=cells.optional("area_um2", to_float),
+        sphericity=cells.optional("sphericity", to_float),
+        sc_length_um=cells.optional("sc_length_um", to_float),
+        contacts=cells.optional("contacts", to_int),
+        contact_area_um2=cells.optional("contact_area_um2", to_float),
+    )
+
+
+def check_row(row: Row, place: str) -> CheckRow:
+    """Return a row of the table of checks; parameters and errors as of `nucleus_row`."""
+    cells = _Cells(row, place)
+    return CheckRow(
+        nucleus_id=cells.needed("nucleus_id", str),
+        check=cells.needed("check", str),
+        state=cells.needed("state", str),
+        detail=cells.optional("detail", str) or "",
+        value=cells.optional("value", to_float),
+        low=cells.optional("low", to_float),
+        high=cells.optional("high", to_float),
+        object_id=cells.optional("object_id", to_int),
+        chromosome=cells.optional("chromosome", to_int),
+        place_nm=cells.point("z_nm", "y_nm", "x_nm"),
     )
 
 

@@ -27,6 +27,7 @@ class _Volume:
     grey: ZarrArray
     classes: ZarrArray
     objects: ZarrArray | None
+    chromosomes: ZarrArray | None
     voxel_nm: Zyx
 
 
@@ -48,9 +49,10 @@ def read_arrays(path: Path, chromosomes: Sequence[ObjectRow], limit: int = MAX_V
     ----------
     path
         `volume.ome.zarr` of the nucleus: array `0`, `labels/classes/0`, and, once its chromosomes are known,
-        `labels/objects/0`.
+        `labels/objects/0` and `labels/chromosomes/0`.
     chromosomes
-        Ranked chromosomes of the nucleus; `object_id` is their value in `labels/objects`.
+        Ranked chromosomes of the nucleus; `object_id` is their value in `labels/objects`. They tell whose a voxel is
+        in results that have no `labels/chromosomes`.
     limit
         Most voxels of a returned volume; a larger one is thinned by whole steps.
 
@@ -79,12 +81,14 @@ def _group(path: Path) -> zarr.Group:
 
 def _open(path: Path) -> _Volume:
     group = _group(path)
-    grey, classes, objects = (_array(group, name) for name in ("0", "labels/classes/0", "labels/objects/0"))
+    names = ("0", "labels/classes/0", "labels/objects/0", "labels/chromosomes/0")
+    grey, classes, objects, chromosomes = (_array(group, name) for name in names)
     if grey is None or classes is None:
         raise ResultsFormatError(f"{path.name}: there is no (z, y, x) array '0' or 'labels/classes/0'")
-    if grey.shape != classes.shape or (objects is not None and objects.shape != classes.shape):
+    others = (grey, *(labels for labels in (objects, chromosomes) if labels is not None))
+    if any(array.shape != classes.shape for array in others):
         raise ResultsFormatError(f"{path.name}: the shapes of image and labels differ")
-    return _Volume(grey, classes, objects, _scale_nm(group, path))
+    return _Volume(grey, classes, objects, chromosomes, _scale_nm(group, path))
 
 
 def _array(group: zarr.Group, name: str) -> ZarrArray | None:
@@ -159,7 +163,9 @@ def _thinned(
         thin = (slice(offset, None, steps[0]), slice(None, None, steps[1]), slice(None, None, steps[2]))
         where = (slice(first, last), slice(top, bottom), slice(left, right))
         class_slabs.append(np.asarray(volume.classes[where], np.uint8)[thin].copy())
-        if volume.objects is None:
+        if volume.chromosomes is not None:
+            rank_slabs.append(np.asarray(volume.chromosomes[where], np.uint8)[thin].copy())
+        elif volume.objects is None:
             rank_slabs.append(np.zeros_like(class_slabs[-1]))
         else:
             rank_slabs.append(_ranked(np.asarray(volume.objects[where])[thin], ranks))

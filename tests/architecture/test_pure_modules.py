@@ -18,6 +18,7 @@ SERVICE_NAMES = (
     "components",
     "trainer",
     "evaluation",
+    "exports",
     "report",
     "results",
 )
@@ -46,9 +47,21 @@ SHELLS = {
 }
 # Modules whose job is to read or write files, and nothing else of a shell.
 FILES = {
+    "imaging/volumes/paths": "tells from a path, and from what lies there, how a volume is stored",
+    "imaging/volumes/reading": "opens volumes and reads some planes at a time",
+    "imaging/volumes/writing": "writes volumes plane by plane",
     "evaluation/reading": "opens the volumes that are compared",
     "evaluation/scoring": "names the folders that are compared",
+    "exports/export": "names the folders that are read and written",
+    "exports/files": "puts exported files in place whole",
+    "exports/ome_zarr": "writes OME-Zarr",
+    "exports/precomputed": "writes Neuroglancer's volumes",
+    "exports/products": "names the files of an export",
+    "exports/reading": "reads the results that are exported",
+    "exports/stacks": "writes MRC and TIFF",
+    "exports/tables": "writes tables",
     "report/drawing": "reads the font file that ships with matplotlib",
+    "report/figures": "writes figures for print",
     "report/reading": "reads the results that a report shows",
     "report/volumes": "reads volumes piece by piece",
     "report/writing": "writes the report's folder",
@@ -97,10 +110,10 @@ MODULES = {name_of(path): path for path in sorted(SERVICES.rglob("*.py")) if not
 
 
 def is_pure(name: str) -> bool:
-    """Whether a module belongs to the pure core: all of imaging, and of a service all but its shell."""
+    """Whether a module belongs to the pure core: all of imaging but files, and of a service all but its shell."""
     package, _, rest = name.partition("/")
     if package == "imaging":
-        return True
+        return name not in FILES
     return package in SERVICE_NAMES and rest not in SHELL_NAMES and name not in SHELLS and name not in FILES
 
 
