@@ -9,7 +9,7 @@ import numpy as np
 
 from services.components.measurement import Placement, measured_row, nucleus_row, object_rows
 from services.components.separation import DEFAULT, Nucleus, Separated, named, separate, target_of
-from services.components.separation.record import record_json
+from services.components.separation.record import with_doubts
 from services.contracts.keys import digest
 from services.contracts.messages import ComponentsMeasured, ObjectChanged, VolumeClosed, VolumeExtended
 from services.contracts.rows import OBJECT_ROWS
@@ -22,7 +22,7 @@ from services.runtime.handler import Answer, Publication, Received
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same tables give other rows.
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 
 
 class ComponentsHandler:
@@ -104,7 +104,8 @@ class ComponentsHandler:
             continues=opened.continues,
             method=self._method,
         )
-        details = measured_row(tables, separated.paint_plane, row, (nucleus, placement), self._target.count)
+        measures = measured_row(tables, separated.paint_plane, row, (nucleus, placement), self._target.count)
+        details = with_doubts(measures, separated, placement.canvas_origin_nm)
         self._paint_labels(message.volume_prefix, separated, placement)
         recipe = digest(
             {
@@ -128,7 +129,7 @@ class ComponentsHandler:
         return Publication("components", measured)
 
     def _paint_labels(self, prefix: str, separated: Separated, placement: Placement) -> None:
-        """Write `labels/objects` and `labels/chromosomes`, slab by slab, and what is to be said of the latter."""
+        """Write `labels/objects` and `labels/chromosomes`, slab by slab: identities are final now."""
         tables = separated.field.tables
         layout = VolumeLayout(tables.parameters.canvas_shape_yx, placement.plane_voxel_zyx_nm, (0.0, 0.0, 0.0))
         windows = {window.z: window for window in tables.windows()}
@@ -146,5 +147,3 @@ class ComponentsHandler:
             files = encode_slab(layout, OBJECTS, at, objects) | encode_slab(layout, CHROMOSOMES, at, chromosomes)
             for key, payload in files.items():
                 self._store.put(f"{prefix}/volume.ome.zarr/{key}", payload)
-        record = record_json(separated, placement.canvas_origin_nm)
-        self._store.put(f"{prefix}/volume.ome.zarr/labels/chromosomes/separation.json", record)

@@ -213,6 +213,13 @@ class ChromosomeRow(Value):
         Areas over which it touches these.
     centroid_z_nm, centroid_y_nm, centroid_x_nm
         In the acquisition.
+    bivalent
+        The body it is a homolog of; for a bivalent its own number.
+    confidence
+        0 to 1: how sure its extent is, given its complex; None where the method of separation has no opinion.
+    sc_path_um, sc_found
+        Length of its complex with the gaps drawn through, and the share of that in which there is one; None where the
+        method follows none.
     """
 
     nucleus_id: Identifier
@@ -234,6 +241,10 @@ class ChromosomeRow(Value):
     centroid_z_nm: FiniteFloat
     centroid_y_nm: FiniteFloat
     centroid_x_nm: FiniteFloat
+    bivalent: Rank | None = None
+    confidence: Fraction | None = None
+    sc_path_um: Volume | None = None
+    sc_found: Fraction | None = None
 
 
 class TrackRow(Value):
@@ -356,6 +367,36 @@ class CheckRow(Value):
         return self
 
 
+class SuspectRow(Value):
+    """A place where the separation of chromosomes may be wrong, the most doubtful of a nucleus first.
+
+    Attributes
+    ----------
+    rank
+        1 for the most doubtful.
+    doubt
+        What may be wrong: probable_merge, probable_split, unassigned, count or clipped.
+    chromosomes
+        Numbers of those concerned, with commas.
+    score
+        0 to 1, 1 the most doubtful.
+    reason
+        In words.
+    z_nm, y_nm, x_nm
+        Where to look, in the acquisition; None for the whole nucleus.
+    """
+
+    nucleus_id: Identifier
+    rank: Rank
+    doubt: Identifier
+    chromosomes: Annotated[str, Field(max_length=2000)]
+    score: Fraction
+    reason: Annotated[str, Field(max_length=400)]
+    z_nm: FiniteFloat | None = None
+    y_nm: FiniteFloat | None = None
+    x_nm: FiniteFloat | None = None
+
+
 class MeasuredNucleus(NucleusRow):
     """The row of a nucleus together with the rows of other tables that hang on it, as one artefact.
 
@@ -366,3 +407,4 @@ class MeasuredNucleus(NucleusRow):
     tracks: tuple[TrackRow, ...] = ()
     contacts: tuple[ContactRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
+    suspects: tuple[SuspectRow, ...] = ()

@@ -158,6 +158,24 @@ class CheckRow:
 
 
 @dataclass(frozen=True)
+class SuspectRow:
+    """A place where the separation of chromosomes may be wrong; the most doubtful have the lowest rank."""
+
+    nucleus_id: str
+    rank: int
+    doubt: str
+    score: float
+    reason: str
+    chromosomes: str = ""
+    place_nm: Zyx | None = None
+
+    @property
+    def title(self) -> str:
+        """The doubt as a reader sees it."""
+        return self.doubt.replace("_", " ")
+
+
+@dataclass(frozen=True)
 class LedgerRow:
     """What became of one slice or file."""
 
@@ -281,7 +299,7 @@ class ReportData:
         Name of the acquisition.
     voxel_nm
         (z, y, x) edge of a voxel of the acquisition; None where nothing says it.
-    nuclei, objects, ledger, chromosomes, checks
+    nuclei, objects, ledger, chromosomes, checks, suspects
         Rows of these tables, in their order.
     events
         Kind of event and how many there were.
@@ -311,6 +329,12 @@ class ReportData:
     missing: tuple[str, ...] = ()
     chromosomes: tuple[ChromosomeRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
+    suspects: tuple[SuspectRow, ...] = ()
+
+    def suspects_of(self, nucleus_id: str, most: int = 8) -> tuple[SuspectRow, ...]:
+        """Return the most doubtful places of a nucleus, by rank."""
+        mine = sorted((row for row in self.suspects if row.nucleus_id == nucleus_id), key=lambda row: row.rank)
+        return tuple(mine[:most])
 
     def checks_of(self, nucleus_id: str) -> tuple[CheckRow, ...]:
         """Return the checks of a nucleus, in the order of the table."""

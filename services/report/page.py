@@ -8,7 +8,16 @@ from markupsafe import Markup
 
 from services.report import plots
 from services.report.colours import CLASS_COLOURS, chromosome_colour, hexadecimal
-from services.report.content import CLASS_NAMES, CheckRow, ChromosomeRow, NucleusRow, ObjectRow, ReportData, Scores
+from services.report.content import (
+    CLASS_NAMES,
+    CheckRow,
+    ChromosomeRow,
+    NucleusRow,
+    ObjectRow,
+    ReportData,
+    Scores,
+    SuspectRow,
+)
 from services.report.findings import Flag, account_for, doubts_about, flags_of, key_numbers
 
 MOST_LEDGER_ROWS = 400
@@ -69,6 +78,7 @@ class _NucleusCard:
     gallery: NucleusGallery
     measured: Mapping[int, ChromosomeRow]
     checks: tuple[CheckRow, ...]
+    suspects: tuple[SuspectRow, ...]
 
 
 def compose(data: ReportData, gallery: Gallery, written: str = "") -> str:
@@ -170,6 +180,7 @@ def _card(nucleus: NucleusRow, data: ReportData, gallery: Gallery) -> _NucleusCa
         gallery=gallery.nuclei.get(nucleus.nucleus_id, NucleusGallery()),
         measured={row.chromosome: row for row in data.measured_chromosomes_of(nucleus.nucleus_id)},
         checks=data.checks_of(nucleus.nucleus_id),
+        suspects=data.suspects_of(nucleus.nucleus_id),
     )
 
 

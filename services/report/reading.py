@@ -27,7 +27,7 @@ from services.report.content import (
     Timing,
     Zyx,
 )
-from services.report.tables import Row, check_row, chromosome_row, ledger_row, nucleus_row, object_row
+from services.report.tables import Row, check_row, chromosome_row, ledger_row, nucleus_row, object_row, suspect_row
 from services.report.volumes import read_voxel_nm
 
 T = TypeVar("T")
@@ -46,6 +46,8 @@ _LINKS = (
     ("contacts.csv", "what touches what"),
     ("checks.parquet", "biology checks of every nucleus"),
     ("checks.csv", "biology checks of every nucleus"),
+    ("suspects.parquet", "where the separation of chromosomes may be wrong"),
+    ("suspects.csv", "where the separation of chromosomes may be wrong"),
     ("ledger.csv", "what became of every slice"),
     ("events.jsonl", "everything that happened, in order of z"),
     ("provenance.json", "what decided these results"),
@@ -87,6 +89,7 @@ def read_results(out: Path) -> ReportData:
         missing=tuple(missing),
         chromosomes=_table(out, "chromosomes", chromosome_row) or (),
         checks=_table(out, "checks", check_row) or (),
+        suspects=_table(out, "suspects", suspect_row) or (),
     )
 
 

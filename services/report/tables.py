@@ -11,6 +11,7 @@ from services.report.content import (
     NucleusRow,
     ObjectRow,
     ResultsFormatError,
+    SuspectRow,
     Zyx,
 )
 
@@ -119,6 +120,20 @@ def check_row(row: Row, place: str) -> CheckRow:
         high=cells.optional("high", to_float),
         object_id=cells.optional("object_id", to_int),
         chromosome=cells.optional("chromosome", to_int),
+        place_nm=cells.point("z_nm", "y_nm", "x_nm"),
+    )
+
+
+def suspect_row(row: Row, place: str) -> SuspectRow:
+    """Return a row of the table of suspects; parameters and errors as of `nucleus_row`."""
+    cells = _Cells(row, place)
+    return SuspectRow(
+        nucleus_id=cells.needed("nucleus_id", str),
+        rank=cells.needed("rank", to_int),
+        doubt=cells.needed("doubt", str),
+        score=cells.needed("score", to_float),
+        reason=cells.needed("reason", str),
+        chromosomes=cells.optional("chromosomes", str) or "",
         place_nm=cells.point("z_nm", "y_nm", "x_nm"),
     )
 

@@ -31,6 +31,7 @@ from services.contracts.rows import (
     MeasuredNucleus,
     NucleusRow,
     ObjectRow,
+    SuspectRow,
     TrackRow,
 )
 from services.results.events import EventLog
@@ -43,6 +44,7 @@ from services.results.tables import (
     CONTACTS_COLUMNS,
     NUCLEI_COLUMNS,
     OBJECTS_COLUMNS,
+    SUSPECTS_COLUMNS,
     TRACKS_COLUMNS,
     sorted_ledger,
     write_ledger,
@@ -52,7 +54,7 @@ from services.results.volumes import bring_volume, prune_volume
 from services.runtime.store.port import ArtefactStore
 
 LedgerRow = Mapping[str, str | int | None]
-HangingRow = ChromosomeRow | TrackRow | ContactRow | CheckRow
+HangingRow = ChromosomeRow | TrackRow | ContactRow | CheckRow | SuspectRow
 
 # Tables whose rows come with those of nuclei: their name, their columns, and where a nucleus holds them.
 _HANGING: tuple[tuple[str, pa.Schema, Callable[[MeasuredNucleus], Sequence[HangingRow]]], ...] = (
@@ -60,6 +62,7 @@ _HANGING: tuple[tuple[str, pa.Schema, Callable[[MeasuredNucleus], Sequence[Hangi
     ("tracks", TRACKS_COLUMNS, lambda row: row.tracks),
     ("contacts", CONTACTS_COLUMNS, lambda row: row.contacts),
     ("checks", CHECKS_COLUMNS, lambda row: row.checks),
+    ("suspects", SUSPECTS_COLUMNS, lambda row: row.suspects),
 )
 
 

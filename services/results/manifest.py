@@ -24,6 +24,8 @@ FILES = (
     "objects.csv",
     "objects.parquet",
     "provenance.json",
+    "suspects.csv",
+    "suspects.parquet",
     "tracks.csv",
     "tracks.parquet",
 )

@@ -95,6 +95,10 @@ CHROMOSOMES_COLUMNS = pa.schema(
         ("centroid_z_nm", pa.float64()),
         ("centroid_y_nm", pa.float64()),
         ("centroid_x_nm", pa.float64()),
+        ("bivalent", pa.int32()),
+        ("confidence", pa.float64()),
+        ("sc_path_um", pa.float64()),
+        ("sc_found", pa.float64()),
     ]
 )
 TRACKS_COLUMNS = pa.schema(
@@ -148,6 +152,19 @@ CHECKS_COLUMNS = pa.schema(
         ("high", pa.float64()),
         ("object_id", pa.int64()),
         ("chromosome", pa.int32()),
+        ("z_nm", pa.float64()),
+        ("y_nm", pa.float64()),
+        ("x_nm", pa.float64()),
+    ]
+)
+SUSPECTS_COLUMNS = pa.schema(
+    [
+        ("nucleus_id", pa.string()),
+        ("rank", pa.int32()),
+        ("doubt", pa.string()),
+        ("chromosomes", pa.string()),
+        ("score", pa.float64()),
+        ("reason", pa.string()),
         ("z_nm", pa.float64()),
         ("y_nm", pa.float64()),
         ("x_nm", pa.float64()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,15 +90,13 @@ def files_of(store: DirectoryStore, message: ComponentsMeasured) -> dict[str, by
 def test_chromosome_labels_are_painted_with_the_numbers_of_the_table(store: DirectoryStore, expected: int) -> None:
     message, _, objects = measured(store, expected)
     files = files_of(store, message)
-    volume = open_volume({key: payload for key, payload in files.items() if not key.endswith("separation.json")})
+    volume = open_volume(files)
     numbers = np.asarray(volume["labels/chromosomes/0"][...])  # type: ignore[index]
     ids = np.asarray(volume["labels/objects/0"][...])  # type: ignore[index]
     assert numbers.dtype == np.uint8
     for row in objects:
         assert np.unique(numbers[ids == row.object_id]).tolist() == [row.chromosome or 0]
-    said = json.loads(files["labels/chromosomes/separation.json"])
-    assert [c["number"] for c in said["chromosomes"]] == list(range(1, message.chromosome_count + 1))
-    assert [c["voxels"] for c in said["chromosomes"]] == np.bincount(numbers.ravel())[1:].tolist()
+    assert set(np.unique(numbers)) == set(range(message.chromosome_count + 1))
 
 
 def test_another_method_is_another_artefact(store: DirectoryStore) -> None:

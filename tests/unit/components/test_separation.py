@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.components.separation import (
@@ -16,13 +12,11 @@ from services.components.separation import (
     Nucleus,
     Separated,
     Target,
-    TargetError,
-    UnknownMethodError,
     separate,
     target_of,
 )
-from services.components.separation.field import VoxelSizeError
-from services.components.separation.record import record_json
+from services.components.separation.record import with_doubts
+from services.contracts.rows import ChromosomeRow, MeasuredNucleus
 from services.evaluation.metrics import adapted_rand_error, count_pairs
 from tests.support.rods import VOXEL, parallel_rods, rod, rod_tables
 
@@ -215,7 +209,8 @@ def test_the_same_tables_give_the_same_bytes(method: str) -> None:
     classes, _ = parallel_rods(gap_nm=(600.0, 1000.0))
     first, second = (solve(classes, method, target_of(3)) for _ in range(2))
     assert np.array_equal(first.labels, second.labels)
-    assert record_json(first, (0.0, 0.0, 0.0)) == record_json(second, (0.0, 0.0, 0.0))
+    assert first.chromosomes == second.chromosomes
+    assert first.suspects == second.suspects
 
 
 @pytest.mark.parametrize("method", TRACKING)
@@ -244,40 +239,56 @@ def test_planes_say_the_same_one_by_one() -> None:
         assert np.array_equal(separated.paint_plane(z), plane)
 
 
-def test_the_record_tells_places_in_the_acquisition() -> None:
+def test_suspects_become_rows_that_tell_places_in_the_acquisition() -> None:
     classes, _ = parallel_rods(gap_nm=(600.0, 1000.0))
     separated = solve(classes, "path_cover", target_of(2))
-    moved = record_json(separated, (0.0, 1000.0, 0.0)).decode()
-    places = [s.place_zyx_nm for s in separated.suspects if s.place_zyx_nm]
-    assert places
-    for _, y, _ in places:
-        assert str(round(y + 1000.0, 1)) in moved
-
-
-@settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 2**32 - 1), method=st.sampled_from(sorted(METHODS)), count=st.integers(1, 14))
-def test_any_volume_is_separated_into_numbers_without_holes(seed: int, method: str, count: int) -> None:
-    rng = np.random.default_rng(seed)
-    coarse = rng.choice(np.array([0, 1, 2, 2, 4], np.uint8), size=(4, 5, 6))
-    classes = np.ascontiguousarray(coarse.repeat(3, 0).repeat(4, 1).repeat(5, 2))
-    separated = solve(classes, method, target_of(count))
-    found = numbers_of(separated, classes.shape)
-    sizes = np.bincount(found.ravel(), minlength=len(separated.chromosomes) + 1)[1:]
-    assert not found[~np.isin(classes, (2, 4))].any()
-    assert sizes.tolist() == [c.voxels for c in separated.chromosomes]
-    assert sizes.tolist() == sorted(sizes.tolist(), reverse=True)
-    assert (sizes > 0).all()
-    assert all(0 <= s.score <= 1 for s in separated.suspects)
-    assert [asdict(s)["score"] for s in separated.suspects] == sorted(
-        (s.score for s in separated.suspects), reverse=True
+    nucleus = MeasuredNucleus(
+        nucleus_id="n0001",
+        z_first=0,
+        z_last=9,
+        clipped=(),
+        state="closed",
+        absent_planes=0,
+        bridged_planes=0,
+        method="path_cover",
     )
+    rows = with_doubts(nucleus, separated, (0.0, 1000.0, 0.0)).suspects
+    assert [row.rank for row in rows] == list(range(1, len(separated.suspects) + 1))
+    placed = [(row, s.place_zyx_nm) for row, s in zip(rows, separated.suspects, strict=True) if s.place_zyx_nm]
+    assert placed
+    for row, (z, y, x) in placed:
+        assert (row.z_nm, row.y_nm, row.x_nm) == pytest.approx((z, y + 1000.0, x), abs=0.06)
 
 
-def test_what_cannot_be_asked_for_is_refused() -> None:
-    classes, _ = parallel_rods(1)
-    with pytest.raises(UnknownMethodError, match="path_cover"):
-        solve(classes, "magic", target_of(6))
-    with pytest.raises(TargetError, match="0"):
-        target_of(0)
-    with pytest.raises(VoxelSizeError, match="positive"):
-        solve(classes, "path_cover", target_of(6), (0.0, 16.0, 16.0))
+def test_a_chromosome_row_says_how_sure_it_is() -> None:
+    classes, _ = parallel_rods(2)
+    separated = solve(classes, "path_cover", target_of(2))
+    nothing = {"volume_um3": 1, "volume_low_um3": 1, "volume_high_um3": 1, "contacts": 0, "contact_area_um2": 0}
+    rows = tuple(
+        ChromosomeRow(
+            nucleus_id="n0001",
+            chromosome=number,
+            complete=True,
+            nucleolus_contact_um2=0,
+            envelope_contact_um2=0,
+            centroid_z_nm=0,
+            centroid_y_nm=0,
+            centroid_x_nm=0,
+            **nothing,
+        )
+        for number in (1, 2)
+    )
+    nucleus = MeasuredNucleus(
+        nucleus_id="n0001",
+        z_first=0,
+        z_last=9,
+        clipped=(),
+        state="closed",
+        absent_planes=0,
+        bridged_planes=0,
+        method="path_cover",
+        chromosomes=rows,
+    )
+    said = with_doubts(nucleus, separated, (0.0, 0.0, 0.0)).chromosomes
+    assert [row.confidence for row in said] == [pytest.approx(c.confidence, abs=1e-6) for c in separated.chromosomes]
+    assert all(row.sc_path_um and row.sc_found == pytest.approx(1.0) for row in said)
