@@ -239,20 +239,14 @@ def test_planes_say_the_same_one_by_one() -> None:
         assert np.array_equal(separated.paint_plane(z), plane)
 
 
+def bare_nucleus(*chromosomes: ChromosomeRow) -> MeasuredNucleus:
+    return MeasuredNucleus(nucleus_id="n0001", z_first=0, z_last=9, state="closed", chromosomes=chromosomes)
+
+
 def test_suspects_become_rows_that_tell_places_in_the_acquisition() -> None:
     classes, _ = parallel_rods(gap_nm=(600.0, 1000.0))
     separated = solve(classes, "path_cover", target_of(2))
-    nucleus = MeasuredNucleus(
-        nucleus_id="n0001",
-        z_first=0,
-        z_last=9,
-        clipped=(),
-        state="closed",
-        absent_planes=0,
-        bridged_planes=0,
-        method="path_cover",
-    )
-    rows = with_doubts(nucleus, separated, (0.0, 1000.0, 0.0)).suspects
+    rows = with_doubts(bare_nucleus(), separated, (0.0, 1000.0, 0.0)).suspects
     assert [row.rank for row in rows] == list(range(1, len(separated.suspects) + 1))
     placed = [(row, s.place_zyx_nm) for row, s in zip(rows, separated.suspects, strict=True) if s.place_zyx_nm]
     assert placed
@@ -278,17 +272,6 @@ def test_a_chromosome_row_says_how_sure_it_is() -> None:
         )
         for number in (1, 2)
     )
-    nucleus = MeasuredNucleus(
-        nucleus_id="n0001",
-        z_first=0,
-        z_last=9,
-        clipped=(),
-        state="closed",
-        absent_planes=0,
-        bridged_planes=0,
-        method="path_cover",
-        chromosomes=rows,
-    )
-    said = with_doubts(nucleus, separated, (0.0, 0.0, 0.0)).chromosomes
+    said = with_doubts(bare_nucleus(*rows), separated, (0.0, 0.0, 0.0)).chromosomes
     assert [row.confidence for row in said] == [pytest.approx(c.confidence, abs=1e-6) for c in separated.chromosomes]
     assert all(row.sc_path_um and row.sc_found == pytest.approx(1.0) for row in said)
