@@ -15,7 +15,7 @@ PYTEST ?=
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Create .venv with everything (about 2 minutes, 6 GB: torch is the bulk)
+setup: $(STAMP) ## Create .venv with everything (about 5 minutes, 6 GB: torch is the bulk)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fibsem-nuclei needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'

@@ -229,15 +229,19 @@ def _centred(line: FloatArray, owner: NDArray[np.int64], places: FloatArray, wei
     moment = np.stack(
         [np.bincount(owner, weights=weights * places[:, axis], minlength=len(line)) for axis in range(3)], axis=1
     )
-    kernel = np.array([0.25, 0.5, 0.25])
-    total = np.convolve(total, kernel, mode="same")
-    moment = np.stack([np.convolve(moment[:, axis], kernel, mode="same") for axis in range(3)], axis=1)
+    total = _with_neighbours(total)
+    moment = np.stack([_with_neighbours(moment[:, axis]) for axis in range(3)], axis=1)
     used = total > 0
     shift = np.zeros_like(line)
     shift[used] = moment[used] / total[used, None] - line[used]
     along = tangents(line)
     shift -= (shift * along).sum(axis=1, keepdims=True) * along
     return np.asarray(line + shift, np.float64)
+
+
+def _with_neighbours(values: FloatArray) -> FloatArray:
+    """Return half of each value and a quarter of those beside it, as many as there were, however few."""
+    return np.convolve(values, np.array([0.25, 0.5, 0.25]), mode="full")[1:-1]
 
 
 def _smoothed(line: FloatArray, sigma: float) -> FloatArray:

@@ -62,7 +62,9 @@ def _evidence(
     chromosomes: tuple[ChromosomeRow, ...],
 ) -> Evidence:
     whole_um3 = measures.volume.um3
-    shares = [volume_um3(image.classes == label, image.lattice) / whole_um3 for label in (CHROMOSOME, NUCLEOLUS)]
+    labelled = [volume_um3(image.classes == label, image.lattice) for label in (CHROMOSOME, NUCLEOLUS)]
+    # Of a few stray voxels no body may be left.
+    shares = [part / whole_um3 if whole_um3 else 0.0 for part in labelled]
     return Evidence(
         is_cut=image.clipped,
         volume_um3=whole_um3,

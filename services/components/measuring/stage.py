@@ -21,6 +21,7 @@ from typing import Literal
 
 Stage = Literal["pachytene", "other_prophase", "mitotic", "sperm", "unknown"]
 
+LEAST_UM3 = 0.2
 SPERM_UM3 = 5.0
 SPERM_CHROMATIN = 0.5
 PACHYTENE_UM = 15.0
@@ -67,7 +68,7 @@ def stage_of(evidence: Evidence) -> Stage:
     >>> stage_of(Evidence(False, 36.0, 0.15, 0.1, 0.0))
     'mitotic'
     """
-    if evidence.is_cut or evidence.volume_um3 <= 0:
+    if evidence.is_cut or evidence.volume_um3 < LEAST_UM3:
         return "unknown"
     if (
         evidence.volume_um3 < SPERM_UM3

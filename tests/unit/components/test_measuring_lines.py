@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from services.components.measuring.centreline import Track, curvature, tracks
 from services.components.measuring.lattice import Lattice
@@ -142,3 +145,22 @@ def test_the_chromatin_of_the_homologs_is_apart_by_the_distance_of_its_two_halve
         lobes.append(Lattice(VOXELS[0], corner).places_nm(np.argwhere(mask), len(mask)))
     assert homolog_distance_um(sections, np.concatenate(lobes)) == pytest.approx(0.260, abs=0.006)
     assert homolog_distance_um(sections, lobes[0]) is None
+
+
+@given(
+    mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9)),
+    voxel=st.sampled_from([*VOXELS, (50.0, 16.0, 16.0)]),
+)
+def test_whatever_was_labelled_has_finite_lines_or_none(mask: np.ndarray, voxel: Voxel) -> None:
+    for track in tracks(mask, Lattice(voxel), least_um=0.0):
+        assert np.isfinite(track.points_nm).all()
+        assert 0 <= track.length_um <= np.linalg.norm(np.multiply(mask.shape, voxel)) / 1000 * mask.size
+        bend = curvature(track)
+        assert bend is None or np.isfinite(bend.mean_per_um)
+
+
+def test_a_thick_body_of_a_few_voxels_has_a_line_of_two_points() -> None:
+    mask = np.zeros((5, 5, 5), np.bool_)
+    mask[1:4, 1:4, 1:4] = True
+    (track,) = tracks(mask, Lattice((16.0, 16.0, 16.0)), least_um=0.0)
+    assert track.points_nm.mean(axis=0) == pytest.approx((40.0, 40.0, 40.0), abs=16.0)

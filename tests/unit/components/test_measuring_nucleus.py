@@ -247,3 +247,12 @@ GERM = Evidence(is_cut=False, volume_um3=36, chromatin_fraction=0.15, nucleolus_
 )
 def test_a_stage_follows_from_its_rules(evidence: Evidence, stage: str) -> None:
     assert stage_of(evidence) == stage
+
+
+@pytest.mark.parametrize("label", [2, 3, 4, 5])
+def test_a_nucleus_of_one_stray_voxel_is_measured_as_such(label: int) -> None:
+    classes = np.zeros((5, 5, 5), np.uint8)
+    classes[2, 2, 2] = label
+    row = measured_nucleus(image(classes), ROW, 12)
+    assert row.stage == "unknown"
+    assert row.tracks == ()
