@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from services.components.separation import cc26
+from services.components.measuring.painting import CanvasPlace, painted
+from services.components.measuring.record import measured_nucleus
+from services.components.separation import Nucleus, Separated, separate, target_of
+from services.contracts.rows import NucleusRow
 from services.extract.crops import window
 from services.extract.detection import detect
 from services.extract.events import Closed, Crop, Event, Opened
@@ -19,7 +22,8 @@ from services.extract.profiles import PROFILES
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef
 from services.imaging.geometry import paste
 from services.imaging.grey import freeze, histogram
-from services.imaging.omezarr import CLASSES, GREY, VolumeLayout, encode_slab
+from services.imaging.labelling import LabelTables
+from services.imaging.omezarr import CHROMOSOMES, CLASSES, GREY, OBJECTS, VolumeLayout, encode_slab
 from services.imaging.tiff import read_page
 from services.inference.regions import Region, region_of_interest
 from services.postprocess.cleaning import REMOVED, filled, masked, minimum_voxels
@@ -85,7 +89,7 @@ class BareLoop:
                 self._crop(event)
             elif isinstance(event, Closed):
                 self._segment()
-                self._close(event.nucleus_id)
+                self._close(event)
 
     def _crop(self, event: Crop) -> None:
         grey, _ = self._slices[event.z]
@@ -137,15 +141,41 @@ class BareLoop:
         self._slabs.setdefault(name, []).append(classes)
         nucleus.written_z = stop
 
-    def _close(self, name: str) -> None:
+    def _close(self, event: Closed) -> None:
+        name = event.nucleus_id
         nucleus = self._nuclei.pop(name)
         self._nuclei[name] = nucleus
         tables = nucleus.volume.close()
         while nucleus.written_z < tables.next_z:
             self._write(name, min(nucleus.written_z + SLAB, tables.next_z))
-        self.chromosomes[name] = len(cc26(tables, 12).rows)
+        voxel = (self.voxel_nm,) * 3
+        target = target_of(12)
+        separated = separate(tables, Nucleus(voxel, clipped=bool(event.clipped)), target)
+        # A nucleus that the last slice cuts is the case here: what is cut is measured less.
+        cut = {(0, 1): tables.next_z} if event.clipped else {}
+        image = painted(tables, separated.paint_plane, CanvasPlace(nucleus.origin, voxel), cut)
+        row = NucleusRow(nucleus_id=name, z_first=event.z_first, z_last=event.z_last, state="closed")
+        measured_nucleus(image, row, target.count)
+        self._paint(tables, separated, nucleus.shape)
+        self.chromosomes[name] = len(separated.chromosomes)
         self.volumes[name] = np.concatenate(self._slabs.pop(name))
         del self._nuclei[name]
+
+    def _paint(self, tables: LabelTables, separated: Separated, shape: tuple[int, int]) -> None:
+        layout = VolumeLayout(shape, (self.voxel_nm,) * 3, (0.0, 0.0, 0.0), SLAB)
+        windows = {window.z: window for window in tables.windows()}
+        numbers = tables.object_numbers()
+        for first in range(tables.first_z, tables.next_z, SLAB):
+            stop = min(first + SLAB, tables.next_z)
+            objects = np.zeros((stop - first, *shape), np.uint32)
+            chromosomes = np.zeros(objects.shape, np.uint8)
+            for z in range(first, stop):
+                if z in windows:
+                    place = (windows[z].y0, windows[z].x0)
+                    paste(objects[z - first], (0, 0), tables.labels_plane(z, numbers), place)
+                    paste(chromosomes[z - first], (0, 0), separated.paint_plane(z).astype(np.uint8), place)
+            encode_slab(layout, OBJECTS, first - tables.first_z, objects)
+            encode_slab(layout, CHROMOSOMES, first - tables.first_z, chromosomes)
 
 
 def normalisation_of(slices: list[Path], first: int = 16) -> Normalisation:

@@ -225,12 +225,9 @@ def _cross_section_root(owner: NDArray[np.int64], weights: FloatArray, line: Flo
 
 def _centred(line: FloatArray, owner: NDArray[np.int64], places: FloatArray, weights: FloatArray) -> FloatArray:
     """Move samples to the centroids of what they and their neighbours own, across the line but not along it."""
-    total = np.bincount(owner, weights=weights, minlength=len(line))
-    moment = np.stack(
-        [np.bincount(owner, weights=weights * places[:, axis], minlength=len(line)) for axis in range(3)], axis=1
-    )
-    total = _with_neighbours(total)
-    moment = np.stack([_with_neighbours(moment[:, axis]) for axis in range(3)], axis=1)
+    total = _with_neighbours(np.bincount(owner, weights=weights, minlength=len(line)).astype(np.float64))
+    moments = (np.bincount(owner, weights=weights * places[:, axis], minlength=len(line)) for axis in range(3))
+    moment = np.stack([_with_neighbours(along.astype(np.float64)) for along in moments], axis=1)
     used = total > 0
     shift = np.zeros_like(line)
     shift[used] = moment[used] / total[used, None] - line[used]

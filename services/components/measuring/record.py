@@ -26,6 +26,9 @@ def measured_nucleus(image: NucleusImage, row: NucleusRow, expected_chromosomes:
         The karyotype: 12 homologs, 6 bivalents, or what else was asked for.
     """
     body = body_of(image.classes, image.lattice)
+    if not body.solid.any():
+        # A few stray voxels, fewer than one of the body's coarser ones: there is no nucleus to measure.
+        return MeasuredNucleus(**{**dict(row), "stage": "unknown"})
     measures = nucleus_measures(image.classes, image.lattice, body, is_cut=image.clipped)
     complexes = complexes_of(image)
     around = neighbourhood(image)
@@ -62,9 +65,7 @@ def _evidence(
     chromosomes: tuple[ChromosomeRow, ...],
 ) -> Evidence:
     whole_um3 = measures.volume.um3
-    labelled = [volume_um3(image.classes == label, image.lattice) for label in (CHROMOSOME, NUCLEOLUS)]
-    # Of a few stray voxels no body may be left.
-    shares = [part / whole_um3 if whole_um3 else 0.0 for part in labelled]
+    shares = [volume_um3(image.classes == label, image.lattice) / whole_um3 for label in (CHROMOSOME, NUCLEOLUS)]
     return Evidence(
         is_cut=image.clipped,
         volume_um3=whole_um3,

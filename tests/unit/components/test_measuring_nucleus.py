@@ -7,6 +7,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from services.components.measuring.lattice import Lattice
@@ -256,3 +259,11 @@ def test_a_nucleus_of_one_stray_voxel_is_measured_as_such(label: int) -> None:
     row = measured_nucleus(image(classes), ROW, 12)
     assert row.stage == "unknown"
     assert row.tracks == ()
+
+
+@settings(max_examples=30, deadline=None)
+@given(classes=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.integers(0, 5)))
+def test_whatever_was_labelled_gives_a_row(classes: Labels) -> None:
+    labelled = np.pad(classes, 1)
+    row = measured_nucleus(image(labelled, (labelled == 2).astype(np.uint16)), ROW, 12)
+    assert MeasuredNucleus.model_validate_json(row.model_dump_json()) == row
