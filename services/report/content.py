@@ -346,7 +346,24 @@ class ReportData:
         return tuple(sorted(mine, key=lambda row: row.chromosome))
 
     def chromosomes_of(self, nucleus_id: str) -> tuple[ObjectRow, ...]:
-        """Return the ranked chromosomes of a nucleus, largest first."""
+        """Return the ranked chromosomes of a nucleus, largest first.
+
+        Those that were measured as they were separated; results without such a table have ranked objects.
+        """
+        separated = self.measured_chromosomes_of(nucleus_id)
+        if separated:
+            return tuple(
+                ObjectRow(
+                    nucleus_id=nucleus_id,
+                    object_id=row.chromosome,
+                    class_name="chromosome",
+                    voxels=0,
+                    volume_um3=row.volume_um3,
+                    chromosome=row.chromosome,
+                    touches_border=not row.is_complete,
+                )
+                for row in separated
+            )
         mine = [o for o in self.objects if o.nucleus_id == nucleus_id and o.chromosome is not None]
         return tuple(sorted(mine, key=lambda o: o.chromosome or 0))
 
