@@ -44,3 +44,14 @@ def test_measured_quantities_stand_among_the_facts_and_beside_the_chromosomes() 
     assert "12.5 \u00b5m in 5" in shown
     assert "Surface, \u00b5m\u00b2" in shown
     assert "7.59" in shown
+
+
+def test_chromosomes_cut_out_of_one_object_are_all_listed() -> None:
+    data = ReportData(
+        "a",
+        (4.0, 4.0, 4.0),
+        (NUCLEUS,),
+        objects=(ObjectRow("n1", 7, "chromosome", 1, 900, 0.9),),
+        chromosomes=tuple(ChromosomeRow("n1", number, True, 0.3, 15.25, 0.31) for number in (1, 2, 3)),
+    )
+    assert [row.chromosome for row in data.chromosomes_of("n1")] == [1, 2, 3]
