@@ -273,7 +273,7 @@ def _end(out: Path, outcome: Outcome) -> None:
     from services.report import write_report
 
     if outcome.stopped:
-        OUT.print(f"stopped; nothing is lost. The same command goes on: fibsem-nuclei run ... --out {out}")
+        OUT.print(f"stopped; nothing is lost. The same command with --out {out} goes on where it stopped")
         raise typer.Exit(STOPPED)
     with OUT.status("writing the report"):
         report = write_report(out)

@@ -21,8 +21,6 @@ from services.components.separation.methods import (
 )
 from services.components.separation.result import Chromosome, Doubt, Separated, Suspect, Target, TargetError
 
-method = named
-
 __all__ = [
     "DEFAULT",
     "METHODS",
@@ -35,7 +33,6 @@ __all__ = [
     "TargetError",
     "UnknownMethodError",
     "cc26",
-    "method",
     "named",
     "separate",
     "target_of",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from services.components.handler import ComponentsHandler
-from services.components.separation import UnknownMethodError, cc26, method
+from services.components.separation import UnknownMethodError, cc26, named
 from services.contracts.messages import ComponentsMeasured, Message, ObjectChanged, VolumeClosed, VolumeExtended
 from services.contracts.rows import OBJECT_ROWS, MeasuredNucleus, NucleusRow, ObjectRow
 from services.imaging.labelling import LabellingParameters, LabelTables, StreamingLabeller
@@ -148,4 +148,4 @@ def test_only_the_largest_are_kept() -> None:
 
 def test_an_unknown_separation_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(UnknownMethodError, match="cc26"):
-        method("magic")
+        named("magic")
