@@ -103,6 +103,8 @@ def doubts_about(nucleus: NucleusRow) -> tuple[str, ...]:
         doubts.append(f"volume {volume:.1f} \u00b5m\u00b3 outside {low:g} to {high:g}")
     if volume and nucleolus is not None and not NUCLEOLUS_SHARE[0] <= nucleolus / volume <= NUCLEOLUS_SHARE[1]:
         doubts.append(f"nucleolus takes {nucleolus / volume:.1%} of the nucleus")
+    if nucleus.checks_failed:
+        doubts.append(f"{nucleus.checks_failed} failed check{'' if nucleus.checks_failed == 1 else 's'}")
     if nucleus.absent_planes:
         doubts.append(_planes(nucleus.absent_planes, "absent"))
     return tuple(doubts)

@@ -79,3 +79,8 @@ def test_key_numbers_tell_slices_nuclei_chromosomes_and_rate() -> None:
     assert shown["chromosomes per nucleus"].kind == "warn"
     assert shown["slices per second"].value == "2"
     assert shown["slices unaccounted for"].kind == "good"
+
+
+def test_a_whole_nucleus_with_a_failed_check_is_worth_a_second_look() -> None:
+    assert doubts_about(replace(WHOLE, checks_failed=1)) == ("1 failed check",)
+    assert doubts_about(replace(WHOLE, checks_failed=0)) == ()
