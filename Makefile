@@ -32,13 +32,13 @@ demo: setup ## Acquire a simulated gonad live, segment it meanwhile, score it, w
 test: check test-fast test-slow ## Everything that needs no server: lint, types, import contracts, docs, all tests
 
 test-fast: setup ## The fast part of the tests
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'not slow'
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'not slow and not system'
 
 test-slow: setup ## The tests that take longer
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m slow
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'slow and not system'
 
 contract: setup ## The contract suites of the ports alone
-	@$(BIN)/python -m pytest -q tests/contract
+	@$(BIN)/python -m pytest -q -m 'not system' tests/contract
 
 check: lint types imports docs ## Lint, types, import contracts, generated code, spelling
 
