@@ -1,4 +1,4 @@
-"""Verbs that make and follow acquisitions: simulate, run, finish, demo."""
+"""Verbs that make and follow acquisitions: simulate, run, amend, demo."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from services.cli.display import RunDisplay
 from services.cli.options import SHIPPED_MODELS, voxel_size, voxel_size_in_name
 from services.contracts.values import VoxelSize
 from services.embedded.progress import duration
-from services.embedded.settings import STATE, RunSettings, load, settle
-from services.ingest.requests import FinishAcquisition, drop
+from services.embedded.settings import RunSettings, settle
 from services.runtime.clock import SystemClock
 from services.runtime.signals import stop_event_on_signals
 
@@ -40,7 +39,6 @@ def register(app: typer.Typer) -> None:
         "fibsem-nuclei run /data/ROI1 --out roi1 --voxel-nm 4,4,4 --watch; "
         "fibsem-nuclei run /data/ROI1 --out tuning --preview 40"
     )(run)
-    app.command(epilog="Example: fibsem-nuclei finish roi1")(finish)
     app.command(epilog="Example: fibsem-nuclei amend roi1 --out roi1-amended")(amend)
 
 
@@ -156,14 +154,6 @@ def run(
         return
     settled = settle(out, wanted, joined=acquisition is not None)
     _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
-
-
-def finish(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a watched run")]) -> None:
-    """Say that a watched acquisition has ended; `run --watch` then completes and exits."""
-    if load(out) is None:
-        raise typer.BadParameter(f"{out} holds no run")
-    drop(out / STATE / "requests", FinishAcquisition())
-    OUT.print("noted: the run completes what is there and exits")
 
 
 def amend(

@@ -1,10 +1,8 @@
-"""Verbs for the person who looks after a run: how it stands, what was decided, what was refused."""
+"""Verbs that look after acquisitions, local or deployed: status, ledger, decisions, dead letters, collect."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,45 +11,48 @@ from rich.table import Table
 
 from services.cli.console import OUT
 from services.cli.display import RunDisplay
-from services.contracts.codec import decode
-from services.contracts.messages import DeadLettered
-from services.embedded.progress import read_status
-from services.embedded.settings import STATE, RunSettings, load
-from services.ingest.requests import DeclareMissing, ResolveConflict, drop
+from services.cli.sites import AcquisitionName, Where, local_settings, site_of
+from services.ingest.requests import DeclareMissing, FinishAcquisition, ResolveConflict
 from services.runtime.bus.port import Outgoing
-from services.runtime.bus.replay import replay
-from services.runtime.bus.sqlite import SqliteBus
+from services.runtime.clock import SystemClock
 from services.runtime.signals import stop_event_on_signals
-from services.runtime.store.directory import DirectoryStore
+
+LOOK_EVERY_S = 2.0
+STOPPED = 143
 
 dead_letters_app = typer.Typer(
     help="Inputs that could not be worked on, with their bytes and reasons.", no_args_is_help=True
 )
 
-Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a run")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Reason = Annotated[str, typer.Option(help="goes into the record")]
 
 
-class NoRunError(ValueError):
-    """The folder holds no run."""
+class IncompleteError(RuntimeError):
+    """The acquisition is not complete."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    app.command(epilog="Example: fibsem-nuclei status roi1")(status)
+    app.command(epilog="Examples: fibsem-nuclei status roi1; fibsem-nuclei status deploy/stack.env --json")(status)
     app.command(epilog="Example: fibsem-nuclei ledger roi1 --json")(ledger)
+    app.command(epilog="Example: fibsem-nuclei finish roi1")(finish)
     app.command(
         "declare-missing", epilog="Example: fibsem-nuclei declare-missing roi1 412 413 --reason 'milling stopped'"
     )(declare_missing)
     app.command("resolve-conflict", epilog="Example: fibsem-nuclei resolve-conflict roi1 88 3f2a...")(resolve_conflict)
+    app.command(
+        epilog="Examples: fibsem-nuclei collect deploy/stack.env --out roi1 --wait; fibsem-nuclei collect --out roi1"
+    )(collect)
     app.command(epilog="Example: fibsem-nuclei reconcile roi1")(reconcile)
     app.command(epilog="Example: fibsem-nuclei verify roi1")(verify)
     app.add_typer(dead_letters_app, name="dead-letters")
 
 
-def status(out: Folder, as_json: AsJson = False) -> None:
+def status(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """Show how far a run is, whether it works at this moment or was stopped."""
-    settings, found = _settings(out), read_status(out / STATE)
+    with site_of(where, acquisition) as site:
+        settings, found = site.settings, site.ask()
     if as_json:
         OUT.print_json(json.dumps({"acquisition": settings.acquisition, **found}))
         return
@@ -59,10 +60,10 @@ def status(out: Folder, as_json: AsJson = False) -> None:
     OUT.print(found["line"] if found else "nothing was worked on yet", markup=False, highlight=False, soft_wrap=True)
 
 
-def ledger(out: Folder, as_json: AsJson = False) -> None:
+def ledger(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """Show both ledgers: what became of every file, and of every z; both sums always close."""
-    _settings(out)
-    books = read_status(out / STATE).get("ledger", {})
+    with site_of(where, acquisition) as site:
+        books = site.ask().get("ledger", {})
     if as_json:
         OUT.print_json(json.dumps(books))
         return
@@ -71,44 +72,95 @@ def ledger(out: Folder, as_json: AsJson = False) -> None:
         for state, number in book.items():
             table.add_row(state.replace("_", " "), str(number))
         OUT.print(table)
-    if (out / "ledger.csv").exists():
-        OUT.print(f"every file and z: {out / 'ledger.csv'}")
+    if where is not None and (where / "ledger.csv").exists():
+        OUT.print(f"every file and z: {where / 'ledger.csv'}")
+
+
+def finish(where: Where = None, acquisition: AcquisitionName = None) -> None:
+    """Say that a watched acquisition has ended; what is there is completed (`run --watch` then exits)."""
+    with site_of(where, acquisition) as site:
+        site.requests.leave(FinishAcquisition())
+    OUT.print("noted: the run completes what is there and exits")
 
 
 def declare_missing(
-    out: Folder,
+    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
     z_first: Annotated[int, typer.Argument(min=0, help="first z that will not come")],
     z_last: Annotated[int | None, typer.Argument(min=0, help="last one; default: the same")] = None,
-    reason: Annotated[str, typer.Option(help="goes into the record")] = "declared by the operator",
+    reason: Reason = "declared by the operator",
+    acquisition: AcquisitionName = None,
 ) -> None:
     """Say that slices will not come, so that a waiting run goes on without them; a recorded decision."""
     last = z_first if z_last is None else z_last
-    drop(_requests(out), DeclareMissing(z_first=z_first, z_last=last, reason=reason))
+    with site_of(where, acquisition) as site:
+        site.requests.leave(DeclareMissing(z_first=z_first, z_last=last, reason=reason))
     OUT.print(f"noted: z {z_first} to {last} will not come; a running `run` goes on, a stopped one when it is started")
 
 
 def resolve_conflict(
-    out: Folder,
+    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
     z: Annotated[int, typer.Argument(min=0, help="the z that two different files give")],
     sha256: Annotated[str, typer.Argument(help="hash of the file to take, as in ledger.csv")],
-    reason: Annotated[str, typer.Option(help="goes into the record")] = "resolved by the operator",
+    reason: Reason = "resolved by the operator",
+    acquisition: AcquisitionName = None,
 ) -> None:
     """Choose between two files that give one z with different bytes; a recorded decision."""
-    drop(_requests(out), ResolveConflict(z=z, sha256=sha256, reason=reason))
+    with site_of(where, acquisition) as site:
+        site.requests.leave(ResolveConflict(z=z, sha256=sha256, reason=reason))
     OUT.print(f"noted: z {z} is {sha256[:12]}")
 
 
-def reconcile(out: Folder) -> None:
+def collect(
+    where: Where = None,
+    out: Annotated[Path, typer.Option(help="folder for the results")] = Path("out/collected"),
+    wait: Annotated[bool, typer.Option(help="wait until the acquisition is complete")] = False,
+    partial: Annotated[bool, typer.Option(help="collect what is there of one that is not complete")] = False,
+    acquisition: AcquisitionName = None,
+) -> None:
+    """Bring the results of a deployed system into a folder: the same files as those of a local run."""
+    from services.deployed.collecting import collect as bring
+    from services.deployed.stack import connected
+    from services.deployed.standing import standing
+    from services.ingest.registry import settings_of
+    from services.report import write_report
+
+    clock = SystemClock()
+    with stop_event_on_signals() as stop, connected(where) as stack:
+        settings = settings_of(stack.store, acquisition)
+        while not (found := standing(stack, settings.acquisition)).complete and not partial:
+            OUT.print(found.line(), markup=False, highlight=False, soft_wrap=True)
+            if not wait:
+                raise IncompleteError("not complete yet: --wait waits for the end, --partial collects what is there")
+            if clock.wait(LOOK_EVERY_S, stop):
+                raise typer.Exit(STOPPED)
+        with OUT.status("collecting"):
+            manifest = bring(stack, settings, out)
+    with OUT.status("writing the report"):
+        report = write_report(out)
+    OUT.print(f"{found.line()}\nmanifest: {manifest}\nreport: [bold]{report}[/]", soft_wrap=True)
+
+
+def reconcile(where: Where = None) -> None:
     """Rebuild the bus from the store alone, after it was lost or damaged; results stay the same."""
+    if where is None or not where.is_dir():
+        from services.deployed.rebuilding import reconcile as say_again
+        from services.deployed.stack import connected
+
+        with connected(where) as stack:
+            counts = say_again(stack)
+        OUT.print(
+            f"said again: {', '.join(f'{count} messages of {name}' for name, count in counts.items()) or 'nothing'}"
+        )
+        return
     from services.embedded.run import Surroundings, rebuild_bus
 
-    settings = _settings(out)
+    settings = local_settings(where)
     with stop_event_on_signals() as stop, RunDisplay(OUT) as display:
-        progress = rebuild_bus(out, settings, Surroundings(stop, display.show))
+        progress = rebuild_bus(where, settings, Surroundings(stop, display.show))
     OUT.print(f"rebuilt: {progress.line()}", markup=False, highlight=False, soft_wrap=True)
 
 
-def verify(out: Folder) -> None:
+def verify(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder of results")]) -> None:
     """Check every result against MANIFEST.sha256."""
     from services.results.manifest import verify as verify_results
 
@@ -121,9 +173,10 @@ def verify(out: Folder) -> None:
 
 
 @dead_letters_app.command("list")
-def dead_letters_list(out: Folder, as_json: AsJson = False) -> None:
+def dead_letters_list(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """List what was refused, and why."""
-    letters = list(_letters(out))
+    with site_of(where, acquisition) as site:
+        letters = list(site.dead_letters())
     if as_json:
         OUT.print_json(json.dumps([letter.model_dump(mode="json") for letter in letters]))
         return
@@ -136,66 +189,37 @@ def dead_letters_list(out: Folder, as_json: AsJson = False) -> None:
 
 @dead_letters_app.command("export")
 def dead_letters_export(
-    out: Folder, folder: Annotated[Path, typer.Argument(help="folder for bytes and reasons")]
+    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
+    folder: Annotated[Path, typer.Argument(help="folder for bytes and reasons")],
+    acquisition: AcquisitionName = None,
 ) -> None:
     """Write the refused bytes and a JSON with the reason for each."""
     folder.mkdir(parents=True, exist_ok=True)
-    store = DirectoryStore(out / STATE / "store", reference_files=True)
     count = 0
-    for letter in _letters(out):
-        name = f"{letter.service}-{letter.original.sha256[:16]}-{letter.reason}"
-        (folder / f"{name}.bin").write_bytes(store.get(letter.original))
-        (folder / f"{name}.json").write_text(letter.model_dump_json(indent=2) + "\n")
-        count += 1
+    with site_of(where, acquisition) as site:
+        for letter in site.dead_letters():
+            name = f"{letter.service}-{letter.original.sha256[:16]}-{letter.reason}"
+            (folder / f"{name}.bin").write_bytes(site.store.get(letter.original))
+            (folder / f"{name}.json").write_text(letter.model_dump_json(indent=2) + "\n")
+            count += 1
     OUT.print(f"wrote {count} dead letters to {folder}")
 
 
 @dead_letters_app.command("reinject")
-def dead_letters_reinject(out: Folder) -> None:
+def dead_letters_reinject(where: Where = None, acquisition: AcquisitionName = None) -> None:
     """Put refused messages on their topics again, after what refused them was mended.
 
     A refused file needs no reinjection: replace it in its folder, and the run sees the new one.
     """
-    store = DirectoryStore(out / STATE / "store", reference_files=True)
-    with _bus(out) as bus:
-        letters = [letter for letter in _letters(out) if letter.service != "ingest"]
+    with site_of(where, acquisition) as site:
         records = [
-            Outgoing(letter.origin.split("/")[0], letter.message_key, letter.message_type, store.get(letter.original))
-            for letter in letters
+            Outgoing(
+                letter.origin.split("/")[0], letter.message_key, letter.message_type, site.store.get(letter.original)
+            )
+            for letter in site.dead_letters()
+            if letter.service != "ingest"
         ]
-        producer = bus.producer()
+        producer = site.bus.producer()
         producer.publish(records)
         producer.close()
     OUT.print(f"put {len(records)} messages back; a running `run` takes them up, a stopped one when it is started")
-
-
-def _settings(out: Path) -> RunSettings:
-    settings = load(out)
-    if settings is None:
-        raise NoRunError(f"{out} holds no run: give the --out of `fibsem-nuclei run`")
-    return settings
-
-
-def _requests(out: Path) -> Path:
-    _settings(out)
-    return out / STATE / "requests"
-
-
-@contextmanager
-def _bus(out: Path) -> Iterator[SqliteBus]:
-    _settings(out)
-    bus = SqliteBus(out / STATE / "bus.sqlite")
-    try:
-        yield bus
-    finally:
-        bus.close()
-
-
-def _letters(out: Path) -> Iterator[DeadLettered]:
-    with _bus(out) as bus:
-        seen = set()
-        for record in replay(bus, ("dead-letters",)):
-            message = decode(record.message_type, record.payload)
-            if isinstance(message, DeadLettered) and message.identity not in seen:
-                seen.add(message.identity)
-                yield message

@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from services.contracts.codec import decode
-from services.contracts.messages import CropExtracted, SliceIngested
+from services.contracts.messages import CropExtracted, Message, SliceIngested
 from services.contracts.values import PlaneKind
 from services.extract.reading import SliceReader
 from services.imaging.planes import decode_crop
-from services.runtime.bus.port import Record
 from services.runtime.store.port import ArtefactStore
 
 PICTURES = 6
@@ -23,7 +21,7 @@ WIDEST_PX = 1200
 INSIDE = 2
 
 
-def write_overview(folder: Path, store: ArtefactStore, read: Callable[[], Iterable[Record]]) -> None:
+def write_overview(folder: Path, store: ArtefactStore, read: Callable[[], Iterable[Message]]) -> None:
     """Write pictures of evenly chosen slices, with the contours of their nuclei as JSON beside them.
 
     Parameters
@@ -36,12 +34,10 @@ def write_overview(folder: Path, store: ArtefactStore, read: Callable[[], Iterab
         Returns everything on the topics `slices` and `crops`; called twice, so that only what is chosen
         need be held.
     """
-    seen = (decode(record.message_type, record.payload) for record in read() if record.topic == "slices")
-    chosen = set(_evenly(sorted({message.z for message in seen if isinstance(message, SliceIngested)})))
+    chosen = set(_evenly(sorted({message.z for message in read() if isinstance(message, SliceIngested)})))
     places: dict[int, SliceIngested] = {}
     nuclei: dict[int, list[CropExtracted]] = {}
-    for record in read():
-        message = decode(record.message_type, record.payload)
+    for message in read():
         if isinstance(message, SliceIngested) and message.z in chosen:
             places[message.z] = message
         elif isinstance(message, CropExtracted) and message.z in chosen and message.kind is not PlaneKind.CAP:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from services.contracts.model_card import ModelSet
 from services.embedded.settings import RunSettings
 
-LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "torch", "zarr", "imagecodecs")
+LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "zarr", "imagecodecs")
 
 
 def provenance(settings: RunSettings, models: ModelSet, numeric_profile: str) -> dict[str, object]:
@@ -15,7 +15,12 @@ def provenance(settings: RunSettings, models: ModelSet, numeric_profile: str) ->
     return {
         "acquisition": settings.acquisition,
         "voxel_nm": list(settings.voxel_size.zyx_nm),
-        "software": {"fibsem-nuclei": version("fibsem-nuclei")} | {name: version(name) for name in LIBRARIES},
+        "software": {
+            "fibsem-nuclei": version("fibsem-nuclei"),
+            # Networks run on the torch that they were exported for, wherever that is, or not at all.
+            "torch": ", ".join(sorted({card.torch_version for card in models.cards})),
+            **{name: version(name) for name in LIBRARIES},
+        },
         "settings": settings.fixed(),
         "models": {
             "digest": models.digest,

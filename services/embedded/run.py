@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.components.handler import ComponentsHandler
-from services.contracts.codec import decode
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
-from services.embedded.intake import IngestTurns, ingest_settings
 from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
@@ -26,13 +24,14 @@ from services.embedded.settings import STATE, RunSettings
 from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
-from services.extract.settings import detection_profile, following_parameters
+from services.extract.settings import detection_profile
 from services.inference.handler import InferenceHandler
+from services.ingest.turns import IngestTurns
 from services.ingest.watcher import Ingest, IngestPorts
 from services.postprocess.handler import PostprocessHandler
 from services.results.assembly import Results
 from services.results.handler import ResultsHandler
-from services.runtime.bus.replay import replay
+from services.runtime.bus.replay import replay_messages
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.health import Heartbeat
@@ -150,7 +149,7 @@ class EmbeddedRun:
             self._open(state, parts, resources)
             self._results = Results(out, self.store)
             ports = IngestPorts(self._producer, self.store, self._clock, self.metrics)
-            wanted = ingest_settings(settings, watch=watch, requests=state / "requests")
+            wanted = settings.ingest(watch=watch)
             self.ingest = IngestTurns(Ingest(wanted, ports, from_start=from_start), self._clock)
             self._loops = self._services()
             # Whatever fails above releases what was taken; from here on `close` does.
@@ -172,8 +171,7 @@ class EmbeddedRun:
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
         profile = detection_profile(settings.profile, settings.nucleus_area_um2)
-        params = following_parameters(settings.voxel_size, settings.window_um)
-        follow = FollowSettings(params, models.digest, models.voxel_size_nm, settings.whole_field)
+        follow = FollowSettings(settings.window_um, models.digest, models.voxel_size_nm, settings.whole_field)
         self._follow = FollowHandler(self.store, follow, self.metrics)
         self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects)
         self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock)
@@ -255,12 +253,13 @@ class EmbeddedRun:
                 self.ingest.ledger_rows(),
                 provenance(self._settings, self._segmenter.model_set(), self._segmenter.profile.value),
             )
-            write_overview(self._out / STATE / "overview", self.store, lambda: replay(self.bus, ("slices", "crops")))
+            write_overview(
+                self._out / STATE / "overview", self.store, lambda: replay_messages(self.bus, ("slices", "crops"))
+            )
 
     def messages(self) -> Iterator[Message]:
-        """Yield every message that results are made of."""
-        for record in replay(self.bus, RESULT_TOPICS):
-            yield decode(record.message_type, record.payload)
+        """Return every message that results are made of."""
+        return replay_messages(self.bus, RESULT_TOPICS)
 
     def keep_state(self) -> None:
         """Write how far the run is and where its time went, for other processes and for the report."""

@@ -103,6 +103,7 @@ class DetectHandler:
             return known, len(outlines_from_bytes(self._store.get(known)))
         voxel = message.voxel_size
         grey = self._reader.read(message)
+        self._metrics.set("fibsem_slice_intensity_mean", float(grey.mean()), acquisition=message.acquisition_id)
         found = (_field(grey.shape),) if self._whole_field else detect(grey, self._profile, (voxel.y_nm, voxel.x_nm))
         return self._store.put(key, outlines_to_bytes(found)), len(found)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.contracts.keys import crop_key, digest
@@ -30,6 +30,7 @@ from services.extract.events import Absent, AbsentCrop, Closed, Crop, Event, Ope
 from services.extract.following import advance, earliest_needed_z, finish
 from services.extract.outlines import Outline, outlines_from_bytes
 from services.extract.reading import SliceReader
+from services.extract.settings import following_parameters
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef, state_from_bytes, state_to_bytes
 from services.imaging.planes import encode_crop
 from services.runtime.errors import PermanentError
@@ -59,8 +60,8 @@ class FollowSettings:
 
     Attributes
     ----------
-    params
-        How outlines are joined.
+    window_um
+        Edge of a crop; wider than a nucleus.
     model_set
         Digest of the networks that segment the nuclei opened from now on (design decision 14).
     plane_voxel_nm
@@ -69,7 +70,7 @@ class FollowSettings:
         Whether the field is one region, not nuclei.
     """
 
-    params: FollowingParams
+    window_um: float
     model_set: str
     plane_voxel_nm: float
     whole_field: bool = False
@@ -119,7 +120,6 @@ class FollowHandler:
         self._settings = settings
         self._metrics = metrics
         self._reader = SliceReader(store, keep=2)
-        self._cutter = Cutter(settings.params.window_px, settings.plane_voxel_nm, whole_field=settings.whole_field)
         self._acquisitions: dict[str, _Acquisition] = {}
         self._outlines: OrderedDict[str, tuple[Outline, ...]] = OrderedDict()
         self.nuclei_closed = 0
@@ -148,7 +148,16 @@ class FollowHandler:
             # What was applied but not recorded never happened: the next turn starts from the records.
             self._acquisitions.clear()
             raise
+        self._measure(entries)
         return answers
+
+    def _measure(self, applied: Iterable[str]) -> None:
+        for key in applied:
+            state = self._acquisitions[key].state
+            if state is not None:
+                nuclei = sum(bool(track.nucleus_id) for track in state.tracks)
+                self._metrics.set("fibsem_nuclei_open", nuclei, acquisition=key)
+                self._metrics.set("fibsem_slice_frontier_index", state.next_z - 1, acquisition=key, stage=NAME)
 
     def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
         """Return the slice as absent: its outlines cannot be read."""
@@ -213,15 +222,22 @@ class FollowHandler:
         next_z = opened.z_first if acquisition.state is None else state.next_z
         while (message := acquisition.waiting.pop(next_z, None)) is not None:
             self._remember(acquisition, message)
-            state, events = advance(state, next_z, self._seen(message), self._settings.params)
+            state, events = advance(state, next_z, self._seen(message), self._params(opened))
             acquisition.state, next_z = state, state.next_z
             publications += [self._publication(acquisition, event) for event in events]
             self._forget(acquisition)
         if finished and next_z > finished.z_last:
-            acquisition.state, events = finish(state, self._settings.params)
+            acquisition.state, events = finish(state, self._params(opened))
             publications += [self._publication(acquisition, event) for event in events]
             acquisition.ended = True
         return tuple(publications)
+
+    def _params(self, opened: AcquisitionOpened) -> FollowingParams:
+        return following_parameters(opened.voxel_size, self._settings.window_um)
+
+    def _cutter(self, opened: AcquisitionOpened) -> Cutter:
+        settings = self._settings
+        return Cutter(self._params(opened).window_px, settings.plane_voxel_nm, whole_field=settings.whole_field)
 
     def _seen(self, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
         if isinstance(message, SliceAbsent):
@@ -235,7 +251,8 @@ class FollowHandler:
     def _forget(self, acquisition: _Acquisition) -> None:
         """Keep what an event may still name, no more: memory does not grow with the slices."""
         assert acquisition.state is not None
-        oldest_z = earliest_needed_z(acquisition.state, self._settings.params)
+        assert acquisition.opened is not None
+        oldest_z = earliest_needed_z(acquisition.state, self._params(acquisition.opened))
         for z in [z for z in acquisition.recent if z < oldest_z]:
             del acquisition.recent[z]
 
@@ -260,7 +277,7 @@ class FollowHandler:
             acquisition_id=opened.acquisition_id,
             nucleus_id=event.nucleus_id,
             z_first=event.z_first,
-            canvas=self._cutter.canvas(event, opened),
+            canvas=self._cutter(opened).canvas(event, opened),
             voxel_size=opened.voxel_size,
             grey=opened.grey,
             model_set=self._settings.model_set,
@@ -294,7 +311,9 @@ class FollowHandler:
             planes.unreadable.append(event.z)
             return _absent(_id(acquisition), event, AbsenceReason.DEAD_LETTERED, str(error)[:4000])
         planes.counts[event.kind] = planes.counts.get(event.kind, 0) + 1
-        window, pixels, mask = self._cutter.cut(grey, event, lambda ref: self._outline(acquisition, ref), place)
+        assert acquisition.opened is not None
+        cutter = self._cutter(acquisition.opened)
+        window, pixels, mask = cutter.cut(grey, event, lambda ref: self._outline(acquisition, ref), place)
         return CropExtracted(
             acquisition_id=place.acquisition_id,
             nucleus_id=event.nucleus_id,

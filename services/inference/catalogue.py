@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.contracts.model_card import BACKGROUND, ClassSource, FusionRules, ModelCard
-from services.runtime.segmenter.archives import published
+from services.runtime.segmenter.cards import published
 
 
 def catalogue(models_dir: Path) -> tuple[ModelCard, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+import cv2
 import numpy as np
 
+from services.contracts.classes import LabelClass
 from services.contracts.keys import digest, planes_key
 from services.contracts.messages import CropAbsent, CropExtracted, CropSegmented
 from services.contracts.values import AbsenceReason, ArtefactRef, GreyMapping, VoxelSize
@@ -22,6 +24,9 @@ from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same crop and models give other bytes.
 STAGE_VERSION = 2
+# Slices that crops may still come from, for counting each once: far more than a nucleus is deep.
+SLICES_REMEMBERED = 10_000
+FOREGROUND = (LabelClass.CHROMOSOME, LabelClass.NUCLEOLUS, LabelClass.SYNAPTONEMAL_COMPLEX, LabelClass.NUCLEAR_MEMBRANE)
 
 
 class InferenceHandler:
@@ -50,6 +55,7 @@ class InferenceHandler:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._slices: dict[tuple[str, int], None] = {}
         self.answered = 0
         self.batch_size = batch_size
 
@@ -62,6 +68,7 @@ class InferenceHandler:
             known |= self._segment(list(batch), grey)
         answers = [self._answer(item, known) for item in received]
         self.answered += len(answers)
+        self._count_slices(todo)
         return answers
 
     def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
@@ -111,6 +118,7 @@ class InferenceHandler:
             if region is not None:
                 result = next(segmented)
                 planes[:, region[0], region[1]] = result.classes_yx, result.confidence_yx
+                self._look_at(result)
             refs[crop.identity] = self._store.put(self._key(crop), encode_planes(planes))
         return refs
 
@@ -123,6 +131,25 @@ class InferenceHandler:
         self._metrics.increment("fibsem_inference_crops_total", len(pixels), profile=profile)
         self._metrics.increment("fibsem_inference_pixels_total", sum(plane.size for plane in pixels), profile=profile)
         return segmented
+
+    def _look_at(self, result: Segmented) -> None:
+        """Measure what tells an operator that the networks still see what they should."""
+        for label_class in FOREGROUND:
+            found = (result.classes_yx == label_class).view(np.uint8)
+            name = label_class.name.lower()
+            components = cv2.connectedComponents(found, connectivity=8)[0] - 1
+            self._metrics.observe("fibsem_crop_components", components, label_class=name)
+            if components:
+                confidence = cv2.mean(result.confidence_yx, found)[0] / 255
+                self._metrics.observe("fibsem_crop_confidence_ratio", confidence, label_class=name)
+
+    def _count_slices(self, crops: Sequence[CropExtracted]) -> None:
+        """Count each slice when its first crop has been segmented."""
+        for place in sorted({(crop.acquisition_id, crop.z) for crop in crops} - self._slices.keys()):
+            self._slices[place] = None
+            self._metrics.increment("fibsem_slices_processed_total", 1, stage=self.name)
+        while len(self._slices) > SLICES_REMEMBERED:
+            del self._slices[next(iter(self._slices))]
 
     def _pixels(self, crop: CropExtracted) -> tuple[Plane, Region | None]:
         """Return a crop at the voxel size of the models, and the part of it that decides its nucleus."""

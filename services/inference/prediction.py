@@ -16,7 +16,7 @@ from services.imaging.grey import GreyStatistics, freeze, histogram, to_uint8
 from services.imaging.resampling import labels_to_shape, resample_grey
 from services.imaging.tiff import GreyPlane, TiffReader, inspect
 from services.inference.catalogue import rules_of_one
-from services.runtime.segmenter.archives import CARD, read_card
+from services.runtime.segmenter.cards import CARD, read_card
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Normalisation, Plane, Segmenter
 

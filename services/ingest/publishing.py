@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
 from services.ingest.events import Event
@@ -28,13 +30,22 @@ class Publisher:
         Where events are kept; those that are there already are applied at once.
     producer
         Where messages go.
+    now_s
+        Tells when a slice appeared, for metrics; None where it does not appear now.
     from_start
         Whether to send everything again, for a bus that was lost.
     """
 
     def __init__(
-        self, identity: AcquisitionIdentity, journal: Journal, producer: Producer, *, from_start: bool = False
+        self,
+        identity: AcquisitionIdentity,
+        journal: Journal,
+        producer: Producer,
+        *,
+        now_s: Callable[[], float | None] = lambda: None,
+        from_start: bool = False,
     ) -> None:
+        self._now_s = now_s
         self.intake = Intake(identity)
         self._journal = journal
         self._producer = producer
@@ -52,6 +63,11 @@ class Publisher:
     def is_idle(self) -> bool:
         """Whether everything is written down and sent."""
         return not (self._unwritten or self._unsent)
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait to be sent."""
+        return len(self._unsent) + len(self._held)
 
     def note(self, event: Event) -> None:
         """Apply an event; it is written down, and its messages leave, with the next `flush`."""
@@ -75,7 +91,9 @@ class Publisher:
             self._held.clear()
         while self._unsent:
             batch = self._unsent[:_RECORDS_AT_ONCE]
-            self._producer.publish([outgoing(Publication(_TOPIC_OF[type(message)], message)) for message in batch])
+            self._producer.publish(
+                [outgoing(Publication(_TOPIC_OF[type(message)], message), self._now_s()) for message in batch]
+            )
             del self._unsent[: len(batch)]
         if len(self._journal) - self._noted >= _ENTRIES_BETWEEN_NOTES:
             self.note_published()

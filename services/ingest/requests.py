@@ -1,13 +1,14 @@
-"""What an operator asks of a running acquisition: small files that the command line drops and ingest picks up.
+"""What an operator asks of an acquisition: small artefacts that the command line leaves and ingest picks up.
 
-A request is answered once: by an event in the journal that names it, or by a file in `refused/` that says why not.
+A request is answered once: by an event in the journal that names it, or by an artefact that says why not.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -16,9 +17,7 @@ from services.contracts.values import DecisionKind, Identifier, Sha256, Text, Va
 from services.ingest.events import DecisionTaken, Event, FinishRequested
 from services.ingest.intake import Intake
 from services.ingest.policy import runs
-from services.runtime.errors import TransientError
-
-REFUSED = "refused"
+from services.runtime.store.port import ArtefactStore
 
 
 class RequestRefusedError(ValueError):
@@ -56,56 +55,81 @@ Request = Annotated[FinishAcquisition | DeclareMissing | ResolveConflict, Field(
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 
-def drop(folder: Path, request: Request) -> Path:
-    """Leave a request for the ingest that watches `folder`; return its file.
+class RequestBox:
+    """The requests about one acquisition.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be written.
+    Parameters
+    ----------
+    store
+        Where operators and ingest meet: on one machine, or across a network.
+    acquisition_id
+        What they are about.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{request.kind}-{uuid.uuid4().hex[:12]}.json"
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(_REQUESTS.dump_json(request, indent=2))
-    return unfinished.rename(path)
 
+    def __init__(self, store: ArtefactStore, acquisition_id: str) -> None:
+        self._store = store
+        self._prefix = f"{acquisition_id}/requests"
 
-def waiting(folder: Path) -> Iterator[tuple[Path, Request | RequestRefusedError]]:
-    """Yield the requests nobody has answered, with what is wrong with those that say nothing sensible.
+    def leave(self, request: Request) -> str:
+        """Leave a request for whoever ingests the acquisition, now or later; return its name.
 
-    Raises
-    ------
-    TransientError
-        If the folder is there and cannot be read now.
-    """
-    try:
-        for path in sorted(folder.glob("*.json")):
+        Raises
+        ------
+        TransientError
+            If the store cannot be written now.
+        """
+        request_id = f"{request.kind}-{uuid.uuid4().hex[:12]}"
+        self._store.put(self._asked(request_id), _REQUESTS.dump_json(request, indent=2))
+        return request_id
+
+    def waiting(self, answered: Collection[str]) -> Iterator[tuple[str, Request | RequestRefusedError]]:
+        """Yield the requests nobody has answered, with what is wrong with those that say nothing sensible.
+
+        Parameters
+        ----------
+        answered
+            Names of those that the journal holds an answer to.
+
+        Raises
+        ------
+        TransientError
+            If the store cannot be read now.
+        """
+        asked = {PurePosixPath(key).stem: key for key in self._store.keys(f"{self._prefix}/asked")}
+        open_names = asked.keys() - answered
+        if not open_names:
+            return
+        refused = {PurePosixPath(key).stem for key in self._store.keys(f"{self._prefix}/refused")}
+        for request_id in sorted(open_names - refused):
+            ref = self._store.find(asked[request_id])
+            if ref is None:
+                continue
             try:
-                yield path, _REQUESTS.validate_json(path.read_bytes())
+                yield request_id, _REQUESTS.validate_json(self._store.get(ref))
             except ValidationError as error:
-                yield path, RequestRefusedError(f"this is no request: {error}")
-    except OSError as error:
-        raise TransientError("disk", f"requests cannot be read: {error}") from error
+                yield request_id, RequestRefusedError(f"this is no request: {error}")
 
+    def refuse(self, request_id: str, why: RequestRefusedError) -> None:
+        """Keep the reason why a request is not followed.
 
-def settle(path: Path, refused: RequestRefusedError | None = None) -> None:
-    """Take a request away: it was answered, or (kept, beside the reason) refused.
+        Raises
+        ------
+        TransientError
+            If the store cannot be written now.
+        """
+        self._store.put(f"{self._prefix}/refused/{request_id}.json", json.dumps({"reason": str(why)}).encode())
 
-    Raises
-    ------
-    TransientError
-        If the folder cannot be written now.
-    """
-    try:
-        if refused is not None:
-            kept = path.parent / REFUSED / path.name
-            kept.parent.mkdir(exist_ok=True)
-            kept.with_suffix(".txt").write_text(f"{refused}\n")
-            path.replace(kept)
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise TransientError("disk", f"requests cannot be put away: {error}") from error
+    def refusals(self) -> dict[str, str]:
+        """Return the reason of each refused request, by its name."""
+        refs = [(key, self._store.find(key)) for key in self._store.keys(f"{self._prefix}/refused")]
+        return {
+            PurePosixPath(key).stem: str(json.loads(self._store.get(ref))["reason"])
+            for key, ref in refs
+            if ref is not None
+        }
+
+    def _asked(self, request_id: str) -> str:
+        return f"{self._prefix}/asked/{request_id}.json"
 
 
 def answer(request: Request, request_id: str, intake: Intake) -> tuple[Event, ...]:

@@ -30,7 +30,6 @@ class IngestSettings(BaseModel):
     )
     voxel_size: VoxelSize = Field(description="edge lengths of a voxel")
     watch: bool = Field(default=False, description="whether slices are still being written")
-    requests: Path | None = Field(default=None, description="folder in which operators leave requests")
 
     pattern: str = Field(
         default=DEFAULT_PATTERN, description="regular expression with a group z, searched in file names"
@@ -129,4 +128,55 @@ class IngestSettings(BaseModel):
             missing_after_s=self.missing_after_s,
             low_percentile=self.grey_low_percentile,
             high_percentile=self.grey_high_percentile,
+        )
+
+
+class AcquisitionSettings(BaseModel):
+    """What a user says of one acquisition; ingest's other settings have defaults that hold for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    acquisition: Identifier = Field(description="name of the acquisition; folders of one name are joined")
+    slices: tuple[Path, ...] = Field(description="folders the microscope writes slices into")
+    voxel_size: VoxelSize = Field(description="edge lengths of a voxel")
+    gaps: Literal["declare", "wait"] = Field(default="declare", description="what becomes of a missing z")
+    file_pattern: str | None = Field(default=None, description="regular expression with a group z for file names")
+    include: str | None = Field(default=None, description="shell pattern; files of other names are left alone")
+    channel: int | None = Field(default=None, ge=0, le=3, description="channel of files whose channels differ")
+    first_z: int | None = Field(default=None, ge=0, description="z of the first slice")
+    last_z: int | None = Field(default=None, ge=0, description="z of the last slice; later files are left alone")
+    gap_timeout_s: float | None = Field(default=None, gt=0, description="declare a z missing after so long")
+
+    @field_validator("voxel_size", mode="before")
+    @classmethod
+    def _voxel_size_as_text(cls, value: object) -> object:
+        """Read "Z,Y,X", as the environment and the command line say it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            z_nm, y_nm, x_nm = (float(part) for part in value.split(","))
+        except ValueError as error:
+            raise ValueError(f"a voxel size is Z,Y,X in nm, such as 4,4,4; this is {value!r}") from error
+        return VoxelSize(z_nm=z_nm, y_nm=y_nm, x_nm=x_nm)
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _folders_as_text(cls, value: object) -> object:
+        """Read folders with a colon between them."""
+        return tuple(value.split(":")) if isinstance(value, str) else value
+
+    def ingest(self, *, watch: bool) -> IngestSettings:
+        """Return what this means for ingest."""
+        return IngestSettings(
+            acquisition_id=self.acquisition,
+            folders=self.slices,
+            voxel_size=self.voxel_size,
+            watch=watch,
+            pattern=self.file_pattern or DEFAULT_PATTERN,
+            include=(self.include,) if self.include else ("*",),
+            first_z=self.first_z,
+            last_z=self.last_z,
+            gaps=self.gaps,
+            missing_after_s=self.gap_timeout_s,
+            channel=self.channel,
         )

@@ -13,7 +13,6 @@ import structlog
 from pydantic import ValidationError
 
 from services.contracts.values import DecisionKind
-from services.ingest import requests
 from services.ingest.attempts import ReadingAttempts
 from services.ingest.events import DecisionTaken, Fault, FileRead, FileRefused
 from services.ingest.folders import LocalFolders, SliceFolders
@@ -25,6 +24,7 @@ from services.ingest.lookout import Lookout
 from services.ingest.policy import propose
 from services.ingest.publishing import Publisher
 from services.ingest.reading import FileReader, Outcome, Outside, Unsettled, Unusable, Whole
+from services.ingest.requests import Request, RequestBox, RequestRefusedError, answer
 from services.ingest.settings import IngestSettings
 from services.ingest.sightings import FileKey, Sighting
 from services.ingest.status import IngestStatus, waiting_for
@@ -87,7 +87,9 @@ class Ingest:
             settings.folders, follow_links_outside=settings.follow_links_outside
         )
         journal = Journal(ports.store, settings.acquisition_id)
-        self._publisher = Publisher(settings.identity, journal, ports.producer, from_start=from_start)
+        self._publisher = Publisher(
+            settings.identity, journal, ports.producer, now_s=ports.clock.unix_s, from_start=from_start
+        )
         self._intake = self._publisher.intake
         self._lookout = Lookout(settings, self._folders, ports.clock, self._intake)
         self._reader = FileReader(
@@ -101,6 +103,7 @@ class Ingest:
             FileKey(known.version.folder, known.version.name): known.raw.sha256 for known in self._intake.files
         }
         self._in_hand: _InHand | None = None
+        self._requests = RequestBox(ports.store, settings.acquisition_id)
         self._next_requests_s = float("-inf")
         self._seen_before = len(self._intake.files)
 
@@ -275,29 +278,28 @@ class Ingest:
             self._keep(in_hand, Unusable(sighting.fault, may_grow=True, attempts=sighting.io_errors))
 
     def _answer_requests(self) -> bool:
-        """Follow what operators asked for; a request goes away once the answer is durable."""
+        """Follow what operators asked for; the answer is durable when this returns."""
         now_s = self._ports.clock.monotonic_s()
-        if self._settings.requests is None or now_s < self._next_requests_s:
+        if now_s < self._next_requests_s:
             return False
         self._next_requests_s = now_s + self._settings.poll_interval_s
         answered = False
-        for path, request in requests.waiting(self._settings.requests):
-            refused = request if isinstance(request, requests.RequestRefusedError) else None
-            if not isinstance(request, requests.RequestRefusedError) and path.stem not in self._intake.answered:
-                refused = self._answer(request, path.stem)
-            self._publisher.flush()
-            requests.settle(path, refused)
-            log.info("request_answered", request=path.stem, refused=str(refused) if refused else None)
+        for request_id, request in list(self._requests.waiting(self._intake.answered)):
+            refused = request if isinstance(request, RequestRefusedError) else self._answer(request, request_id)
+            if refused is not None:
+                self._requests.refuse(request_id, refused)
+            log.info("request_answered", request=request_id, refused=str(refused) if refused else None)
             answered = True
+        self._publisher.flush()
         return answered
 
-    def _answer(self, request: requests.Request, request_id: str) -> requests.RequestRefusedError | None:
+    def _answer(self, request: Request, request_id: str) -> RequestRefusedError | None:
         try:
-            events = requests.answer(request, request_id, self._intake)
-        except requests.RequestRefusedError as error:
+            events = answer(request, request_id, self._intake)
+        except RequestRefusedError as error:
             return error
         except ValidationError as error:
-            return requests.RequestRefusedError(f"the name of the request is no identifier: {error}")
+            return RequestRefusedError(f"the name of the request is no identifier: {error}")
         for event in events:
             self._publisher.note(event)
         return None

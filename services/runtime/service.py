@@ -8,7 +8,7 @@ messages that are wrong. Anything else is a bug and leaves the loop as the excep
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,11 +72,11 @@ class Ports:
     clock: Clock
 
 
-def outgoing(publication: Publication) -> Outgoing:
-    """Return the record of a publication."""
+def outgoing(publication: Publication, origin_unix_s: float | None = None) -> Outgoing:
+    """Return the record of a publication, which follows from a slice that appeared then."""
     message = publication.message
     key = record_key(publication.topic, message)
-    return Outgoing(publication.topic, key, type(message).__name__, encode(message))
+    return Outgoing(publication.topic, key, type(message).__name__, encode(message), origin_unix_s)
 
 
 def _name(record: Record) -> str:
@@ -146,8 +146,10 @@ class ServiceLoop:
         self._ports.consumer.close()
 
     def _work(self, records: Sequence[Record]) -> None:
-        started_s = self._ports.clock.monotonic_s()
-        if self._attempts.suspects(_name(record) for record in records):
+        started_s, stage = self._ports.clock.monotonic_s(), self.handler.name
+        self._ports.metrics.set("fibsem_stage_inflight", len(records), stage=stage)
+        if again := sum(self._attempts.suspects([_name(record)]) for record in records):
+            self._ports.metrics.increment("fibsem_messages_redelivered_total", again, stage=stage)
             # Something in here failed before, or killed the process: one by one, to find which. Only what is
             # being worked on is counted, so that its neighbours are not blamed.
             for record in records:
@@ -156,7 +158,8 @@ class ServiceLoop:
         else:
             self._try(records, self._answer_all)
         duration_s = self._ports.clock.monotonic_s() - started_s
-        self._ports.metrics.observe("fibsem_stage_duration_seconds", duration_s, stage=self.handler.name)
+        self._ports.metrics.observe("fibsem_stage_duration_seconds", duration_s, stage=stage)
+        self._ports.metrics.set("fibsem_stage_inflight", 0, stage=stage)
 
     def _try(
         self, records: Sequence[Record], answer: Callable[[Sequence[Record], dict[str, int]], list[Answer]]
@@ -176,6 +179,7 @@ class ServiceLoop:
         try:
             answers = iter(self.handler.handle(valid)) if valid else iter(())
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
+            self._count_corrupt(error)
             # It does not say which message: the next turn tries them one by one.
             return [Answer(fault=_fault(error))]
         return [next(answers) if isinstance(item, Received) else Answer(fault=item) for item in decoded]
@@ -190,34 +194,48 @@ class ServiceLoop:
         try:
             return [self.handler.handle([received])[0]]
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
+            self._count_corrupt(error)
             return [Answer(fault=_fault(error))]
+
+    def _count_corrupt(self, error: Exception) -> None:
+        if isinstance(error, ArtefactCorruptError):
+            self._ports.metrics.increment("fibsem_hash_mismatch_total", 1, stage=self.handler.name)
 
     def _settle(self, records: Sequence[Record], answers: Sequence[Answer], counts: dict[str, int]) -> bool:
         """Publish and commit the answered prefix; return False if a message must be tried again."""
-        published: list[Publication] = []
+        published: list[Outgoing] = []
         done = 0
         for record, answer in zip(records, answers, strict=False):
             if answer.fault is None:
-                published.extend(answer.publications)
+                published.extend(outgoing(publication, record.origin_unix_s) for publication in answer.publications)
                 self._note(refused=False)
             elif counts[_name(record)] >= self._policy.attempts:
-                published.extend(self._dead_letter(record, answer.fault, counts[_name(record)]))
+                letters = self._dead_letter(record, answer.fault, counts[_name(record)])
+                published.extend(outgoing(publication, record.origin_unix_s) for publication in letters)
             else:
                 log.warning("message_fault", service=self.handler.name, place=_name(record), fault=str(answer.fault))
                 break
             done += 1
-        self._ports.producer.publish([outgoing(publication) for publication in published])
+        self._ports.producer.publish(published)
         self._attempts.settle(_name(record) for record in records[:done])
         if done:
             # Only now: what is committed has been published and acknowledged.
             self._ports.consumer.commit({record.place: record.offset + 1 for record in records[:done]})
-            self._ports.metrics.increment("fibsem_messages_processed_total", done, stage=self.handler.name)
-            self._ports.metrics.set(
-                "fibsem_stage_last_progress_timestamp_seconds", self._ports.clock.unix_s(), stage=self.handler.name
-            )
+            self._count(records[:done], published)
         if done < len(records):
             self._ports.consumer.rewind()
         return done == len(records)
+
+    def _count(self, done: Sequence[Record], published: Sequence[Outgoing]) -> None:
+        metrics, stage, now_s = self._ports.metrics, self.handler.name, self._ports.clock.unix_s()
+        metrics.increment("fibsem_messages_processed_total", len(done), stage=stage)
+        metrics.set("fibsem_stage_last_progress_timestamp_seconds", now_s, stage=stage)
+        for kind, count in Counter(record.message_type for record in published).items():
+            metrics.increment("fibsem_messages_published_total", count, stage=stage, type=kind)
+        for record in done:
+            if record.origin_unix_s is not None:
+                # Clocks of two machines may differ: nothing is done before it began.
+                metrics.observe("fibsem_slice_age_seconds", max(0.0, now_s - record.origin_unix_s), stage=stage)
 
     def _dead_letter(self, record: Record, fault: PermanentError, attempts: int) -> list[Publication]:
         original = self._ports.store.put(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from services.contracts.model_card import ModelCard, TUNetArchitecture
-from services.runtime.segmenter.archives import ARCHIVE, CARD, WEIGHTS
+from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS
 from services.trainer.training import Weights
 
 MAX_EDGE_PX = 8192

@@ -289,6 +289,17 @@ class BusContract:
         consumer.commit(next_offsets(records))
         assert sum(consumer.lag().values()) == 0
 
+    def test_a_backlog_is_known_without_being_a_member(self, harness: BusHarness, bus: Bus, topic: Topic) -> None:
+        self.publish(bus, numbered(topic, 30))
+        assert bus.backlog("group", [topic.name]) == 30
+        consumer = bus.consumer("group", [topic.name], "a")
+        done = self.read(harness, consumer, 30)[:12]
+        consumer.commit(next_offsets(done))
+        consumer.close()
+        left = 30 - sum(next_offsets(done).values())
+        assert bus.backlog("group", [topic.name]) == left
+        assert bus.backlog("another", [topic.name]) == 30
+
     # Pausing
 
     def test_a_paused_partition_is_silent_and_the_others_flow(

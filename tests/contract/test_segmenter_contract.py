@@ -12,7 +12,7 @@ import pytest
 import services.inference
 from services.contracts.model_card import ClassSource, FusionRules, ModelCard
 from services.runtime.errors import TransientError
-from services.runtime.segmenter.archives import ARCHIVE, CARD, read_model_set
+from services.runtime.segmenter.cards import ARCHIVE, CARD, read_model_set
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import ModelSetError, Normalisation, NormalisationError, NumericProfile, Segmenter
 from tests.contract.segmenter_suite import NORMALISATION, SegmenterContract, content, nucleus_like

@@ -14,6 +14,7 @@ from services.contracts.messages import DeadLettered, DecisionRecorded, Message,
 from services.contracts.topics import TOPICS
 from services.contracts.values import VoxelSize
 from services.ingest.folders import SliceFolders
+from services.ingest.requests import RequestBox
 from services.ingest.settings import IngestSettings
 from services.ingest.watcher import Ingest, IngestPorts
 from services.runtime.bus.port import Producer
@@ -47,9 +48,9 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "slices"
-        self.requests = root / "requests"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store: ArtefactStore = DirectoryStore(root / "store", reference_files=True)
+        self.requests = RequestBox(self.store, "roi")
         self.clock = ManualClock()
         self.bus = SqliteBus(clock=self.clock)
         self.bus.create_topics(TOPICS)
@@ -83,7 +84,6 @@ class Bench:
                 "acquisition_id": "roi",
                 "folders": (self.folder,),
                 "voxel_size": VOXEL,
-                "requests": self.requests,
                 **changes,
             }
         )

@@ -8,6 +8,7 @@ from services.contracts.messages import (
     MESSAGE_TYPES,
     AcquisitionFinished,
     AcquisitionOpened,
+    ChromosomesSeparated,
     ComponentsMeasured,
     CropAbsent,
     CropExtracted,
@@ -32,6 +33,7 @@ from services.contracts.values import (
     ArtefactRef,
     DecisionKind,
     GreyMapping,
+    GroupStanding,
     ObjectChange,
     PixelWindow,
     PlaneKind,
@@ -155,6 +157,8 @@ EXAMPLES: dict[type[Message], Message] = {
             clean_final_z=410,
             volume_prefix=f"{ACQUISITION}/nuclei/n0003/volume-00ff",
             changes=ref("nuclei/n0003/volume-00ff/changes-000410"),
+            closed_tables=ref("nuclei/n0003/volume-00ff/closed-000410"),
+            plane_voxel_size=VoxelSize(z_nm=16.0, y_nm=15.0, x_nm=17.0),
         ),
         VolumeClosed(
             nucleus=_CLOSED,
@@ -173,6 +177,18 @@ EXAMPLES: dict[type[Message], Message] = {
             voxels=5_000_000_000,
             z_front=417,
             merged_into="3-33-333",
+        ),
+        ChromosomesSeparated(
+            acquisition_id=ACQUISITION,
+            nucleus_id=NUCLEUS,
+            group="12-340-567",
+            standing=GroupStanding.REVISED,
+            method="adaptive-6",
+            chromosome_count=3,
+            voxels=5_000_000_000,
+            z_front=417,
+            rows=ref("nuclei/n0003/components-00ff/groups/12-340-567"),
+            confidence=0.75,
         ),
         ComponentsMeasured(
             acquisition_id=ACQUISITION,
@@ -210,6 +226,8 @@ EXAMPLES: dict[type[Message], Message] = {
 OPTIONAL: dict[type[Message], tuple[str, ...]] = {
     SliceIngested: ("channel",),
     NucleusOpened: ("continues",),
+    VolumeExtended: ("closed_tables", "plane_voxel_size"),
+    ChromosomesSeparated: ("confidence",),
     DeadLettered: ("acquisition_id", "z"),
 }
 

@@ -33,12 +33,21 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be published."""
+    """A record to be published.
+
+    Attributes
+    ----------
+    topic, key, message_type, payload
+        Where it goes, what it is about, what it is, and what it says.
+    origin_unix_s
+        When the slice appeared from which it follows; for metrics alone, and lost on a bus that keeps no headers.
+    """
 
     topic: str
     key: str
     message_type: str
     payload: bytes
+    origin_unix_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +60,19 @@ class Record:
     key: str
     message_type: str
     payload: bytes
+    origin_unix_s: float | None = None
 
     @property
     def place(self) -> TopicPartition:
         """The partition this record stands in."""
         return TopicPartition(self.topic, self.partition)
+
+
+class UnknownTopicError(LookupError):
+    """Nobody created that topic."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"there is no topic {topic!r}; create_topics makes the declared ones")
 
 
 class PartitionsLostError(Exception):
@@ -140,6 +157,15 @@ class Bus(Protocol):
 
         `member` is the replica's lasting name: one that returns under its old name after a crash takes
         its partitions over at once.
+        """
+
+    def backlog(self, group: str, topics: Sequence[str]) -> int:
+        """Return how many records of these topics a group has not committed, whether it has members or not.
+
+        Raises
+        ------
+        TransientError
+            If the bus cannot be read now.
         """
 
     def close(self) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 
+import structlog
+
+from services.contracts.codec import MalformedMessageError, decode
+from services.contracts.messages import Message
 from services.runtime.bus.port import Bus, Record
+
+log = structlog.get_logger()
 
 BATCH_RECORDS = 1000
 WAIT_S = 1.0
@@ -35,3 +41,18 @@ def replay(bus: Bus, topics: Sequence[str]) -> Iterator[Record]:
             yield from records
     finally:
         consumer.close()
+
+
+def replay_messages(bus: Bus, topics: Sequence[str]) -> Iterator[Message]:
+    """Yield every message of some topics; a record that is none was dead-lettered by whoever reads it as a service.
+
+    Raises
+    ------
+    TransientError
+        If the bus cannot be read now.
+    """
+    for record in replay(bus, topics):
+        try:
+            yield decode(record.message_type, record.payload)
+        except MalformedMessageError as error:
+            log.warning("record_left_out", place=f"{record.topic}/{record.partition}/{record.offset}", error=str(error))

@@ -8,20 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from services.contracts.topics import Topic
-from services.runtime.bus.port import Outgoing, PartitionsLostError, Record, TopicPartition
+from services.runtime.bus.port import Outgoing, PartitionsLostError, Record, TopicPartition, UnknownTopicError
 from services.runtime.bus.sqlite_database import MEMORY, Connection, Database
 from services.runtime.bus.sqlite_membership import Member, Membership
 from services.runtime.clock import Clock, SystemClock
 
 # Records of this process wake a waiting reader at once; those of another process are seen after this long.
 LOOK_EVERY_S = 0.05
-
-
-class UnknownTopicError(LookupError):
-    """Nobody created that topic."""
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(f"there is no topic {topic!r}; create_topics makes the declared ones")
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -100,6 +93,16 @@ class SqliteBus:
             If one of the topics was never created.
         """
         return SqliteConsumer(self, Member(group, member, tuple(topics), self._lease_s))
+
+    def backlog(self, group: str, topics: Sequence[str]) -> int:
+        """Return the number of records that a group has not committed."""
+        rows = self._connection.rows(
+            "SELECT topics.name, ends.next_offset - COALESCE(commits.next_offset, 0) "
+            "FROM ends JOIN topics USING (topic_id) LEFT JOIN commits ON commits.topic = topics.name "
+            "AND commits.partition = ends.partition AND commits.group_name = ?",
+            (group,),
+        )
+        return sum(int(count) for name, count in rows if name in topics)
 
     def close(self) -> None:
         """Close the file; members that did not leave keep their partitions until their lease ends."""

@@ -20,10 +20,12 @@ CounterName = Literal[
     "fibsem_inference_failures_total",
     "fibsem_inference_pixels_total",
     "fibsem_messages_processed_total",
+    "fibsem_messages_published_total",
     "fibsem_messages_redelivered_total",
     "fibsem_nuclei_closed_total",
     "fibsem_nuclei_opened_total",
-    "fibsem_objects_closed_total",
+    "fibsem_offset_resets_total",
+    "fibsem_s3_bytes_total",
     "fibsem_slices_conflict_total",
     "fibsem_slices_duplicate_total",
     "fibsem_slices_processed_total",
@@ -31,14 +33,20 @@ CounterName = Literal[
     "fibsem_slices_seen_total",
 ]
 GaugeName = Literal[
+    "fibsem_acquisition_active",
     "fibsem_build_info",
+    "fibsem_clock_offset_seconds",
     "fibsem_consumer_lag_messages",
     "fibsem_dependency_up",
     "fibsem_disk_free_bytes",
     "fibsem_dlq_depth",
+    "fibsem_gpu_memory_total_bytes",
+    "fibsem_gpu_memory_used_bytes",
+    "fibsem_gpu_power_watts",
+    "fibsem_gpu_utilization_ratio",
+    "fibsem_inference_canary_ok",
     "fibsem_model_info",
     "fibsem_nuclei_open",
-    "fibsem_objects_open",
     "fibsem_slice_frontier_index",
     "fibsem_slice_intensity_mean",
     "fibsem_slice_interval_seconds",
@@ -49,14 +57,33 @@ GaugeName = Literal[
     "fibsem_stage_last_progress_timestamp_seconds",
 ]
 HistogramName = Literal[
+    "fibsem_crop_components",
+    "fibsem_crop_confidence_ratio",
     "fibsem_inference_duration_seconds",
-    "fibsem_slice_end_to_end_seconds",
+    "fibsem_s3_request_duration_seconds",
+    "fibsem_slice_age_seconds",
     "fibsem_slice_nuclei",
     "fibsem_stage_duration_seconds",
 ]
 MetricName = CounterName | GaugeName | HistogramName
 LabelName = Literal[
-    "acquisition", "dependency", "model", "partition", "profile", "reason", "sha", "stage", "topic", "version", "volume"
+    "acquisition",
+    "dependency",
+    "device",
+    "direction",
+    "label_class",
+    "model",
+    "op",
+    "outcome",
+    "partition",
+    "profile",
+    "reason",
+    "sha",
+    "stage",
+    "topic",
+    "type",
+    "version",
+    "volume",
 ]
 
 
@@ -65,13 +92,19 @@ class Labels(TypedDict, total=False):
 
     acquisition: str
     dependency: str
+    device: str
+    direction: str
+    label_class: str
     model: str
+    op: str
+    outcome: str
     partition: str
     profile: str
     reason: str
     sha: str
     stage: str
     topic: str
+    type: str
     version: str
     volume: str
 
@@ -105,6 +138,8 @@ class UnknownMetricError(ValueError):
 WORK_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 # One slice takes 75 s or 135 s to mill: the bounds tell "within its own period" from "periods behind".
 LATENCY_SECONDS = (1.0, 3.0, 10.0, 30.0, 75.0, 135.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+COMPONENTS = (0.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)
 NUCLEI = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 METRICS: Mapping[MetricName, Metric] = {
@@ -120,16 +155,27 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_slice_interval_seconds": Metric("gauge", "Time one slice is expected to take.", ("acquisition",)),
     "fibsem_slice_intensity_mean": Metric("gauge", "Mean 8-bit grey of the last slice.", ("acquisition",)),
     "fibsem_slice_nuclei": Metric("histogram", "Nuclei seen in a slice.", ("acquisition",), NUCLEI),
-    "fibsem_slice_end_to_end_seconds": Metric(
-        "histogram", "From a slice's appearance to its last label plane.", (), LATENCY_SECONDS
+    "fibsem_slice_age_seconds": Metric(
+        "histogram",
+        "From a slice's appearance to the moment when a stage is done with what follows from it.",
+        ("stage",),
+        LATENCY_SECONDS,
     ),
+    "fibsem_acquisition_active": Metric("gauge", "1 while slices may come, 0 when it has ended.", ("acquisition",)),
     "fibsem_stage_duration_seconds": Metric("histogram", "Time a stage takes for a batch.", ("stage",), WORK_SECONDS),
     "fibsem_stage_inflight": Metric("gauge", "Messages a stage has in hand.", ("stage",)),
     "fibsem_stage_last_progress_timestamp_seconds": Metric("gauge", "When a stage last finished a batch.", ("stage",)),
     "fibsem_messages_processed_total": Metric("counter", "Messages answered and committed.", ("stage",)),
+    "fibsem_messages_published_total": Metric("counter", "Messages published and acknowledged.", ("stage", "type")),
     "fibsem_messages_redelivered_total": Metric("counter", "Messages that came again.", ("stage",)),
     "fibsem_consumer_lag_messages": Metric("gauge", "Messages not yet committed.", ("stage", "topic", "partition")),
     "fibsem_consumer_rebalances_total": Metric("counter", "Changes of the partitions a stage owns.", ("stage",)),
+    "fibsem_offset_resets_total": Metric("counter", "Committed places that the bus no longer holds.", ("topic",)),
+    "fibsem_clock_offset_seconds": Metric("gauge", "Time of the bus less the time of this machine.", ("stage",)),
+    "fibsem_s3_request_duration_seconds": Metric(
+        "histogram", "Time of a request to the store.", ("op", "outcome"), WORK_SECONDS
+    ),
+    "fibsem_s3_bytes_total": Metric("counter", "Bytes to and from the store.", ("direction",)),
     "fibsem_dlq_messages_total": Metric("counter", "Messages dead-lettered.", ("stage", "reason")),
     "fibsem_dlq_depth": Metric("gauge", "Dead letters that nobody has dealt with."),
     "fibsem_dependency_up": Metric("gauge", "Whether a dependency answers (1) or not (0).", ("dependency",)),
@@ -141,11 +187,20 @@ METRICS: Mapping[MetricName, Metric] = {
         "histogram", "Time the segmenter takes for a batch.", ("profile",), WORK_SECONDS
     ),
     "fibsem_inference_failures_total": Metric("counter", "Batches that the segmenter failed on.", ("reason",)),
+    "fibsem_inference_canary_ok": Metric("gauge", "Whether the networks answer a known crop as they must."),
+    "fibsem_gpu_utilization_ratio": Metric("gauge", "Share of time in which a device computed.", ("device",)),
+    "fibsem_gpu_memory_used_bytes": Metric("gauge", "Memory of a device in use.", ("device",)),
+    "fibsem_gpu_memory_total_bytes": Metric("gauge", "Memory of a device.", ("device",)),
+    "fibsem_gpu_power_watts": Metric("gauge", "Power that a device draws.", ("device",)),
     "fibsem_nuclei_open": Metric("gauge", "Nuclei that still grow.", ("acquisition",)),
     "fibsem_nuclei_opened_total": Metric("counter", "Nuclei opened.", ("acquisition",)),
     "fibsem_nuclei_closed_total": Metric("counter", "Nuclei closed.", ("acquisition",)),
-    "fibsem_objects_open": Metric("gauge", "Objects of label volumes that still grow.", ("acquisition",)),
-    "fibsem_objects_closed_total": Metric("counter", "Objects of label volumes closed.", ("acquisition",)),
+    "fibsem_crop_components": Metric(
+        "histogram", "Connected regions of a class in a label plane.", ("label_class",), COMPONENTS
+    ),
+    "fibsem_crop_confidence_ratio": Metric(
+        "histogram", "Mean probability of a class in a label plane.", ("label_class",), SHARES
+    ),
     "fibsem_model_info": Metric("gauge", "1 for each model in use.", ("model", "sha")),
     "fibsem_build_info": Metric("gauge", "1 for the version that runs.", ("version",)),
     "fibsem_disk_free_bytes": Metric("gauge", "Free space where results are written.", ("volume",)),

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Unpack
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client import Metric as Family
 
 from services.runtime.metrics.names import METRICS, CounterName, GaugeName, HistogramName, Labels, require
 
 
 class PrometheusMetrics:
-    """Keeps every metric of the table in a registry of its own; one not measured yet shows as declared."""
+    """Keeps every metric of the table in a registry of its own; one not measured yet shows as declared.
+
+    What the client tells of this process (`services.runtime.metrics.foreign.PROCESS`) is shown besides.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -52,7 +56,7 @@ class PrometheusMetrics:
         return generate_latest(self)
 
     def collect(self) -> Iterator[Family]:
-        """Yield the families of the table alone, without the creation times the client adds to each."""
+        """Yield the families of the table and of the process, without the creation times the client adds to each."""
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family

@@ -1,4 +1,4 @@
-"""Reads published models: a card and the exported network that it vouches for, verified before loading."""
+"""Loads the exported network that a card vouches for, verified before anything of it is opened."""
 
 from __future__ import annotations
 
@@ -8,49 +8,9 @@ from pathlib import Path
 
 import torch
 
-from services.contracts.model_card import FusionRules, ModelCard, ModelSet
+from services.contracts.model_card import ModelCard
+from services.runtime.segmenter.cards import ARCHIVE
 from services.runtime.segmenter.port import ModelSetError
-
-CARD = "card.json"
-WEIGHTS = "weights.safetensors"
-ARCHIVE = "network.pt2"
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read a model's card and check that the folder is named after it.
-
-    Raises
-    ------
-    ModelSetError
-        If the folder's name is not the address of the card.
-    """
-    card = ModelCard.model_validate_json((folder / CARD).read_bytes())
-    if folder.name != card.address:
-        raise ModelSetError(f"{folder} holds the card of {card.address}: it was altered or renamed")
-    return card
-
-
-def published(models_dir: Path) -> tuple[ModelCard, ...]:
-    """Return the cards of all models in a folder, in order of their addresses."""
-    return tuple(read_card(path.parent) for path in sorted(models_dir.glob(f"*/{CARD}")))
-
-
-def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
-    """Return the model set that fusion rules ask for.
-
-    Raises
-    ------
-    ModelSetError
-        If a network is absent, or stands there in two versions.
-    """
-    cards = published(models_dir)
-    chosen = []
-    for name in fusion.networks:
-        found = [card for card in cards if card.name == name]
-        if len(found) != 1:
-            raise ModelSetError(f"{models_dir} holds {len(found)} models named {name}, the fusion needs exactly one")
-        chosen.append(found[0])
-    return ModelSet(cards=tuple(chosen), fusion=fusion)
 
 
 def load_network(models_dir: Path, card: ModelCard) -> torch.fx.GraphModule:

@@ -38,6 +38,10 @@ class CropRefusedError(ValueError):
     """A crop is not a two-dimensional, non-empty uint8 array."""
 
 
+class CropTooLargeError(CropRefusedError):
+    """A crop is larger than the networks' device, or their server's settings, have room for."""
+
+
 class NormalisationError(ValueError):
     """Offset and scale do not describe a normalisation."""
 
@@ -78,6 +82,9 @@ class Segmented:
 
     classes_yx: Plane
     confidence_yx: Plane
+
+
+CANARY_NORMALISATION = Normalisation(170.0, 30.0)
 
 
 class Segmenter(Protocol):

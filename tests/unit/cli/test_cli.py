@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,18 @@ from typer.testing import CliRunner
 from services.cli.app import app
 from services.cli.console import failure
 from services.cli.options import voxel_size, voxel_size_in_name
-from services.embedded.settings import OtherRunError, settle
+from services.embedded.settings import STATE, OtherRunError, settle
+from services.ingest.requests import DeclareMissing, Request, RequestBox
+from services.runtime.store.directory import DirectoryStore
 from tests.support.toy_acquisition import toy_settings
 
 VERBS = ("demo", "simulate", "run", "finish", "evaluate", "train", "predict", "status", "ledger", "reconcile")
+
+
+def requests_of(out: Path) -> list[Request]:
+    with closing(DirectoryStore(out / STATE / "store")) as store:
+        waiting = list(RequestBox(store, "toy").waiting(()))
+    return [request for _, request in waiting if not isinstance(request, Exception)]
 
 
 def called(*arguments: str) -> tuple[int, str]:
@@ -73,17 +82,17 @@ def test_finish_leaves_a_request_for_the_run(tmp_path: Path) -> None:
     settle(tmp_path, toy_settings(tmp_path), joined=True)
     code, _ = called("finish", str(tmp_path))
     assert code == 0
-    (request,) = (tmp_path / ".state" / "requests").glob("finish-*.json")
-    assert json.loads(request.read_text())["kind"] == "finish"
+    (request,) = requests_of(tmp_path)
+    assert request.kind == "finish"
 
 
 def test_declaring_slices_missing_records_who_and_why(tmp_path: Path) -> None:
     settle(tmp_path, toy_settings(tmp_path), joined=True)
     code, _ = called("declare-missing", str(tmp_path), "4", "6", "--reason", "beam lost")
     assert code == 0
-    (request,) = (tmp_path / ".state" / "requests").glob("declare_missing-*.json")
-    content = json.loads(request.read_text())
-    assert (content["z_first"], content["z_last"], content["reason"]) == (4, 6, "beam lost")
+    (request,) = requests_of(tmp_path)
+    assert isinstance(request, DeclareMissing)
+    assert (request.z_first, request.z_last, request.reason) == (4, 6, "beam lost")
 
 
 def test_the_shipped_networks_are_listed_with_their_classes() -> None:

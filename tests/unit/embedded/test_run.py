@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from services.contracts.values import ArtefactRef
 from services.embedded.run import EmbeddedRun, Parts, RunInUseError
 from services.embedded.settings import STATE, OtherRunError, settle
-from services.ingest.requests import DeclareMissing, FinishAcquisition, drop
+from services.ingest.requests import DeclareMissing, FinishAcquisition, RequestBox
 from services.runtime.clock import ManualClock
 from services.runtime.errors import TransientError
 from services.runtime.store.directory import DirectoryStore
@@ -95,7 +95,7 @@ def test_watching_a_finished_folder_gives_the_same_results(undisturbed: Runner, 
     runner = watching(tmp_path / "out", slices)
     run = runner.start()
     turns(runner, run, 30)
-    drop(runner.out / STATE / "requests", FinishAcquisition())
+    RequestBox(run.store, runner.settings.acquisition).leave(FinishAcquisition())
     assert finished(runner, run) == undisturbed.manifest()
     run.close()
 
@@ -226,9 +226,10 @@ def test_while_watching_a_gap_is_waited_for_until_somebody_declares_it(tmp_path:
     turns(runner, run, 60)
     assert "20" in run.progress().waiting_for
     assert run.progress().followed == 20
-    drop(runner.out / STATE / "requests", DeclareMissing(z_first=20, z_last=20, reason="milling stopped"))
+    requests = RequestBox(run.store, runner.settings.acquisition)
+    requests.leave(DeclareMissing(z_first=20, z_last=20, reason="milling stopped"))
     turns(runner, run, 20)
-    drop(runner.out / STATE / "requests", FinishAcquisition())
+    requests.leave(FinishAcquisition())
     finished(runner, run)
     run.close()
     assert ledger(runner)[20] == "missing"

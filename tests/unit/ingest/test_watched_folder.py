@@ -8,7 +8,7 @@ import pytest
 
 from services.contracts.messages import AcquisitionFinished, AcquisitionOpened
 from services.ingest.names import FINISH_MARKER
-from services.ingest.requests import DeclareMissing, FinishAcquisition, ResolveConflict, drop
+from services.ingest.requests import DeclareMissing, FinishAcquisition, ResolveConflict
 from services.ingest.watcher import Ingest
 from tests.support.ingest_bench import Bench, blank_bytes, content, name_of, slice_bytes
 from tests.support.tiff_corpus import plane, written
@@ -179,9 +179,8 @@ def test_a_missing_z_is_waited_for_and_named(bench: Bench, watching: Ingest) -> 
 def test_declaring_slices_missing_goes_on_as_a_recorded_decision(bench: Bench, watching: Ingest) -> None:
     bench.write_slices([*range(16), 18, 20])
     bench.turn(watching, polls=3)
-    drop(bench.requests, DeclareMissing(z_first=15, z_last=17, decided_by="ada", reason="the mill was stopped"))
+    bench.requests.leave(DeclareMissing(z_first=15, z_last=17, decided_by="ada", reason="the mill was stopped"))
     bench.turn(watching, polls=2)
-    assert list(bench.requests.glob("*.json")) == []
     messages = bench.messages()
     (decision,) = [m for m in messages if type(m).__name__ == "DecisionRecorded"]
     assert decision.model_dump(include={"z_first", "z_last", "decided_by", "reason"}) == {
@@ -194,11 +193,11 @@ def test_declaring_slices_missing_goes_on_as_a_recorded_decision(bench: Bench, w
 def test_slices_that_have_yet_to_be_milled_are_not_missing(bench: Bench, watching: Ingest) -> None:
     bench.write_slices(range(17))
     bench.turn(watching, polls=3)
-    drop(bench.requests, DeclareMissing(z_first=20, z_last=30))
+    bench.requests.leave(DeclareMissing(z_first=20, z_last=30))
     bench.turn(watching, polls=2)
     assert bench.decisions() == []
-    (why,) = (bench.requests / "refused").glob("*.txt")
-    assert "no z from 20 to 30 is awaited" in why.read_text()
+    (why,) = bench.requests.refusals().values()
+    assert "no z from 20 to 30 is awaited" in why
 
 
 def test_a_time_out_that_was_configured_declares_slices_missing_and_is_recorded(bench: Bench) -> None:
@@ -224,7 +223,7 @@ def test_a_slice_that_comes_after_it_was_declared_missing_is_late(bench: Bench) 
 def test_a_request_finishes_the_acquisition_and_says_who(bench: Bench, watching: Ingest) -> None:
     bench.write_slices([0, 1, 3])
     bench.turn(watching, polls=3)
-    drop(bench.requests, FinishAcquisition(decided_by="ada", reason="the block is gone"))
+    bench.requests.leave(FinishAcquisition(decided_by="ada", reason="the block is gone"))
     bench.run(watching)
     assert bench.decisions() == [
         ("SLICES_MISSING", 2, 2, "policy-finished-folder"),
@@ -235,18 +234,16 @@ def test_a_request_finishes_the_acquisition_and_says_who(bench: Bench, watching:
 def test_a_finish_that_was_asked_for_survives_a_restart(bench: Bench, watching: Ingest) -> None:
     bench.write_slices(range(3))
     bench.turn(watching, polls=2)
-    drop(bench.requests, FinishAcquisition(decided_by="ada"))
+    bench.requests.leave(FinishAcquisition(decided_by="ada"))
     bench.turn(watching)
-    assert list(bench.requests.glob("*.json")) == []
     bench.run(bench.ingest(watch=True))
 
 
 def test_a_request_that_says_nothing_sensible_is_put_aside_with_the_reason(bench: Bench, watching: Ingest) -> None:
-    bench.requests.mkdir()
-    (bench.requests / "stop.json").write_text('{"kind": "stop"}')
+    bench.store.put("roi/requests/asked/stop.json", b'{"kind": "stop"}')
     bench.write_slices(range(3))
     bench.turn(watching, polls=3)
-    assert "this is no request" in (bench.requests / "refused" / "stop.txt").read_text()
+    assert "this is no request" in bench.requests.refusals()["stop"]
     assert watching.ledger().files.accepted == 3
 
 
@@ -256,7 +253,7 @@ def test_a_conflict_can_be_resolved_before_anything_is_published(bench: Bench, w
     bench.write("better_0002.tif", slice_bytes(70))
     bench.turn(watching, polls=2)
     (conflict,) = [row for row in watching.ledger_rows() if row.state == "conflict"]
-    drop(bench.requests, ResolveConflict(z=2, sha256=conflict.sha256))
+    bench.requests.leave(ResolveConflict(z=2, sha256=conflict.sha256))
     bench.turn(watching, polls=2)
     bench.write(FINISH_MARKER, b"")
     bench.run(watching)
@@ -273,11 +270,11 @@ def test_a_conflict_about_a_published_slice_can_only_be_settled_for_the_accepted
     bench.write("better_0002.tif", slice_bytes(70))
     bench.turn(watching, polls=3)
     states = {row.state: row.sha256 for row in watching.ledger_rows() if row.z == 2}
-    drop(bench.requests, ResolveConflict(z=2, sha256=states["conflict"]))
+    bench.requests.leave(ResolveConflict(z=2, sha256=states["conflict"]))
     bench.turn(watching, polls=2)
-    (why,) = (bench.requests / "refused").glob("*.txt")
-    assert "z 2 has been published" in why.read_text()
-    drop(bench.requests, ResolveConflict(z=2, sha256=states["ingested"]))
+    (why,) = bench.requests.refusals().values()
+    assert "z 2 has been published" in why
+    bench.requests.leave(ResolveConflict(z=2, sha256=states["ingested"]))
     bench.turn(watching, polls=2)
     assert bench.decisions() == [("CONFLICT_RESOLVED", 2, 2, "operator")]
 

@@ -18,7 +18,8 @@ from services.contracts.model_card import (
     TrainingSettings,
     TUNetArchitecture,
 )
-from services.runtime.segmenter.archives import ARCHIVE, CARD, WEIGHTS, load_network, published
+from services.runtime.segmenter.archives import load_network
+from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS, published
 from services.trainer.networks import build_network, folded_network, parameter_count
 from services.trainer.publishing import encoded_weights, exported_archive, publish
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.runtime.segmenter.archives import published
+from services.runtime.segmenter.cards import published
 from services.trainer.runs import Workplace, train
 from services.trainer.scoring import class_scores, confusion
 from services.trainer.training import Progress

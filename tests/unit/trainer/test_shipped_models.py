@@ -10,7 +10,7 @@ import pytest
 import services.inference
 from services.contracts.classes import LabelClass
 from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard
-from services.runtime.segmenter.archives import CARD, published
+from services.runtime.segmenter.cards import CARD, published
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Normalisation
 from services.simulator.phantom import Phantom, PhantomSpec

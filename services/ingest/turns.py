@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 import structlog
 
-from services.embedded.settings import RunSettings
-from services.ingest.names import DEFAULT_PATTERN
-from services.ingest.settings import IngestSettings
 from services.ingest.status import IngestStatus
 from services.ingest.watcher import Ingest
 from services.runtime.clock import Clock
@@ -20,24 +16,6 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-
-
-def ingest_settings(settings: RunSettings, *, watch: bool, requests: Path) -> IngestSettings:
-    """Return what a run's settings mean for ingest."""
-    return IngestSettings(
-        acquisition_id=settings.acquisition,
-        folders=settings.slices,
-        voxel_size=settings.voxel_size,
-        watch=watch,
-        requests=requests,
-        pattern=settings.file_pattern or DEFAULT_PATTERN,
-        include=(settings.include,) if settings.include else ("*",),
-        first_z=settings.first_z,
-        last_z=settings.last_z,
-        gaps=settings.gaps,
-        missing_after_s=settings.gap_timeout_s,
-        channel=settings.channel,
-    )
 
 
 class IngestTurns:
@@ -58,8 +36,9 @@ class IngestTurns:
         self._resume_at_s = 0.0
         self._outage = ""
 
-    def step(self) -> bool:
-        """Take one turn; return whether there was work."""
+    def step(self, timeout_s: float = 0.0) -> bool:
+        """Take one turn; return whether there was work. Nothing here waits: the folders say nothing by themselves."""
+        del timeout_s
         if self._clock.monotonic_s() < self._resume_at_s:
             return False
         try:
@@ -72,6 +51,11 @@ class IngestTurns:
             return False
         self._pause_s, self._outage = 0.0, ""
         return worked
+
+    @property
+    def paused(self) -> bool:
+        """Whether an outage holds it up."""
+        return self._pause_s > 0
 
     @property
     def done(self) -> bool:

@@ -1,0 +1,134 @@
+"""What a verb works on: the folder of a local run, or a deployed system; the verbs need not know which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.contracts.messages import DeadLettered
+from services.embedded.progress import read_status
+from services.embedded.settings import STATE, RunSettings, load
+from services.ingest.registry import settings_of
+from services.ingest.requests import RequestBox
+from services.ingest.settings import AcquisitionSettings
+from services.runtime.bus.port import Bus
+from services.runtime.bus.replay import replay_messages
+from services.runtime.bus.sqlite import SqliteBus
+from services.runtime.store.directory import DirectoryStore
+from services.runtime.store.port import ArtefactStore
+
+Where = Annotated[
+    Path | None,
+    typer.Argument(
+        exists=True, help="OUT of a run, or a file with the settings of a deployed system; default: FIBSEM_* variables"
+    ),
+]
+AcquisitionName = Annotated[
+    str | None, typer.Option("--acquisition", help="which acquisition of a deployed system; default: the only one")
+]
+
+
+class NoRunError(ValueError):
+    """The folder holds no run."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A run, wherever it works.
+
+    Attributes
+    ----------
+    settings
+        The acquisition and what was said of it.
+    store
+        Its artefacts.
+    connect
+        Connects to its bus.
+    ask
+        Asks how it stands: `line`, `progress`, `ledger`.
+    """
+
+    settings: AcquisitionSettings
+    store: ArtefactStore
+    connect: Callable[[], Bus]
+    ask: Callable[[], dict[str, Any]]
+
+    @cached_property
+    def bus(self) -> Bus:
+        """The bus, connected when it is first needed."""
+        return self.connect()
+
+    @property
+    def requests(self) -> RequestBox:
+        """Where requests are left."""
+        return RequestBox(self.store, self.settings.acquisition)
+
+    def dead_letters(self) -> Iterator[DeadLettered]:
+        """Yield what was refused, each once."""
+        seen = set()
+        for message in replay_messages(self.bus, ("dead-letters",)):
+            if isinstance(message, DeadLettered) and message.identity not in seen:
+                seen.add(message.identity)
+                yield message
+
+
+@contextmanager
+def site_of(where: Path | None, acquisition: str | None = None) -> Iterator[Site]:
+    """Open what a verb works on.
+
+    Raises
+    ------
+    NoRunError
+        If the folder holds no run.
+    NoDeploymentError
+        If there are no settings of a deployed system.
+    """
+    with ExitStack() as resources:
+        yield (
+            _local(where, resources)
+            if where is not None and where.is_dir()
+            else _deployed(where, acquisition, resources)
+        )
+
+
+def local_settings(out: Path) -> RunSettings:
+    """Return the settings of the run in a folder.
+
+    Raises
+    ------
+    NoRunError
+        If it holds none.
+    """
+    settings = load(out)
+    if settings is None:
+        raise NoRunError(f"{out} holds no run: give the --out of `fibsem-nuclei run`")
+    return settings
+
+
+def _local(out: Path, resources: ExitStack) -> Site:
+    settings = local_settings(out)
+    store = DirectoryStore(out / STATE / "store", reference_files=True)
+    resources.callback(store.close)
+
+    def connect() -> Bus:
+        bus = SqliteBus(out / STATE / "bus.sqlite")
+        resources.callback(bus.close)
+        return bus
+
+    return Site(settings, store, connect, lambda: read_status(out / STATE))
+
+
+def _deployed(where: Path | None, acquisition: str | None, resources: ExitStack) -> Site:
+    # Only who asks a deployed system waits for its clients to be imported.
+    from services.deployed.stack import connected
+    from services.deployed.standing import standing
+
+    stack = resources.enter_context(connected(where))
+    settings = settings_of(stack.store, acquisition)
+    return Site(settings, stack.store, lambda: stack.bus, lambda: standing(stack, settings.acquisition).as_json())

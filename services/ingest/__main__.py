@@ -1,0 +1,70 @@
+"""Ingest as a process of its own: ``python -m services.ingest``, told by `FIBSEM_*` variables.
+
+One process per acquisition, beside the folder that its microscope writes into.
+"""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from services.ingest.pace import Pace
+from services.ingest.registry import keep_status, register
+from services.ingest.settings import AcquisitionSettings
+from services.ingest.turns import IngestTurns
+from services.ingest.watcher import Ingest, IngestPorts
+from services.runtime.deployment import Deployment
+from services.runtime.hosting import Site, host
+
+
+class IngestDeployment(AcquisitionSettings, Deployment):
+    """Settings of ingest: the acquisition besides the deployment."""
+
+    model_config = Deployment.model_config
+
+    watch: bool = Field(default=True, description="whether slices are still being written")
+
+
+class IngestProcess(IngestTurns):
+    """Ingest's turns, with what others want to know of them."""
+
+    def __init__(self, site: Site, acquisition: AcquisitionSettings, *, watch: bool) -> None:
+        ports = IngestPorts(site.bus.producer(), site.store, site.clock, site.metrics)
+        super().__init__(Ingest(acquisition.ingest(watch=watch), ports), site.clock)
+        self._site = site
+        self._acquisition = acquisition
+        self._kept: Mapping[str, Any] = {}
+        self._pace = Pace()
+
+    def measure(self) -> None:
+        """Say how ingest stands, in the store, and how much room the share has."""
+        ledgers = self.ledgers()
+        status = {"ledger": ledgers, "done": self.done, "waiting_for": self.waiting_for()}
+        if status != self._kept:
+            keep_status(self._site.store, self._acquisition.acquisition, status)
+            self._kept = status
+        name, metrics = self._acquisition.acquisition, self._site.metrics
+        metrics.set("fibsem_acquisition_active", float(not self.done), acquisition=name)
+        if interval_s := self._pace.interval_s(ledgers["files"]["seen"], self._site.clock.monotonic_s()):
+            metrics.set("fibsem_slice_interval_seconds", interval_s, acquisition=name)
+        # Whoever dealt with a dead letter commits it, as group `operator`.
+        metrics.set("fibsem_dlq_depth", self._site.bus.backlog("operator", ("dead-letters",)))
+        for folder in self._acquisition.slices:
+            if folder.exists():
+                free_bytes = shutil.disk_usage(folder).free
+                metrics.set("fibsem_disk_free_bytes", free_bytes, volume=folder.name)
+
+
+def make(site: Site) -> IngestProcess:
+    """Return ingest's turns; what acquisition this is stands in the store from now on."""
+    settings = site.deployment
+    assert isinstance(settings, IngestDeployment)
+    acquisition = AcquisitionSettings(**{name: getattr(settings, name) for name in AcquisitionSettings.model_fields})
+    register(site.store, acquisition)
+    return IngestProcess(site, acquisition, watch=settings.watch)
+
+
+if __name__ == "__main__":
+    sys.exit(host(make, IngestDeployment))

@@ -1,0 +1,49 @@
+"""Reads the cards of published models; needs no torch, so that services without networks can know which are in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.contracts.model_card import FusionRules, ModelCard, ModelSet
+from services.runtime.segmenter.port import ModelSetError
+
+CARD = "card.json"
+WEIGHTS = "weights.safetensors"
+ARCHIVE = "network.pt2"
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read a model's card and check that the folder is named after it.
+
+    Raises
+    ------
+    ModelSetError
+        If the folder's name is not the address of the card.
+    """
+    card = ModelCard.model_validate_json((folder / CARD).read_bytes())
+    if folder.name != card.address:
+        raise ModelSetError(f"{folder} holds the card of {card.address}: it was altered or renamed")
+    return card
+
+
+def published(models_dir: Path) -> tuple[ModelCard, ...]:
+    """Return the cards of all models in a folder, in order of their addresses."""
+    return tuple(read_card(path.parent) for path in sorted(models_dir.glob(f"*/{CARD}")))
+
+
+def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
+    """Return the model set that fusion rules ask for.
+
+    Raises
+    ------
+    ModelSetError
+        If a network is absent, or stands there in two versions.
+    """
+    cards = published(models_dir)
+    chosen = []
+    for name in fusion.networks:
+        found = [card for card in cards if card.name == name]
+        if len(found) != 1:
+            raise ModelSetError(f"{models_dir} holds {len(found)} models named {name}, the fusion needs exactly one")
+        chosen.append(found[0])
+    return ModelSet(cards=tuple(chosen), fusion=fusion)

@@ -1,0 +1,106 @@
+"""The Kafka bus keeps the promises of the port on a real broker, and those that only a real broker can test."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+import pytest
+
+from services.contracts.topics import Topic
+from services.runtime.bus.kafka import KafkaBus
+from services.runtime.bus.kafka_consumer import KafkaConsumer
+from services.runtime.bus.kafka_settings import KafkaSettings
+from services.runtime.bus.port import Bus, Consumer, Producer
+from tests.contract.bus_suite import BusContract, BusHarness
+from tests.system.servers.kafka import given_kafka, running_kafka
+
+pytestmark = pytest.mark.system
+
+SESSION_S = 3.0
+HEARTBEAT_S = 0.3
+TURN_S = 0.25
+
+
+def settings_for(bootstrap: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap=bootstrap, session_timeout_s=SESSION_S, heartbeat_s=HEARTBEAT_S)
+
+
+def wait(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: TID251 (a real server, in real time)
+
+
+class GroupsApart:
+    """A bus on which one test's groups are not another's: the broker serves them all."""
+
+    def __init__(self, bus: Bus, mark: str) -> None:
+        self._bus, self._mark = bus, mark
+
+    def create_topics(self, topics: Iterable[Topic]) -> None:
+        self._bus.create_topics(topics)
+
+    def producer(self) -> Producer:
+        return self._bus.producer()
+
+    def consumer(self, group: str, topics: Sequence[str], member: str) -> Consumer:
+        return self._bus.consumer(f"{group}-{self._mark}", topics, member)
+
+    def backlog(self, group: str, topics: Sequence[str]) -> int:
+        return self._bus.backlog(f"{group}-{self._mark}", topics)
+
+    def close(self) -> None:
+        self._bus.close()
+
+
+class KafkaHarness:
+    """Connections to one broker, and what befalls those who use them."""
+
+    turn_s = TURN_S
+
+    def __init__(self, bootstrap: str) -> None:
+        self._settings = settings_for(bootstrap)
+        self._mark = uuid.uuid4().hex[:8]
+        self.bus: Bus = self._open()
+
+    def _open(self) -> Bus:
+        return GroupsApart(KafkaBus(self._settings), self._mark)
+
+    def reopen(self) -> Bus:
+        self.bus.close()
+        self.bus = self._open()
+        return self.bus
+
+    def crash(self, consumer: Consumer) -> None:
+        """Cut its connections and end its thread: the broker hears nothing more, not even a farewell."""
+        assert isinstance(consumer, KafkaConsumer)
+        assert consumer._client is not None
+        consumer._client._client.close()
+        consumer._client = None
+
+    def expire(self, consumer: Consumer) -> None:
+        """Stop the clock of its thread for longer than the session time-out, as a frozen machine does."""
+        assert isinstance(consumer, KafkaConsumer)
+        assert consumer._client is not None
+        consumer._client._client._net.run(wait, 1.5 * SESSION_S)
+
+    def wait_half_a_lease(self) -> None:
+        wait(SESSION_S / 2)
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    given = given_kafka()
+    if given is not None:
+        yield given
+        return
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server.bootstrap
+
+
+class TestKafkaBus(BusContract):
+    @pytest.fixture
+    def harness(self, bootstrap: str) -> Iterator[BusHarness]:
+        harness = KafkaHarness(bootstrap)
+        yield harness
+        harness.bus.close()
