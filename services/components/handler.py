@@ -1,19 +1,44 @@
-"""Volumes in, objects and chromosomes out: events while a nucleus grows, tables when it closes."""
+"""Volumes in, objects and chromosomes out: events while a nucleus grows, tables when it closes.
+
+Chromosomes in what is closed are told at once, provisionally; those of the nucleus are found afresh when all of it is
+there, so that its rows do not depend on what was told before, and what was told is then confirmed or revised.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from services.components.measurement import Placement, measured_row, nucleus_row, object_rows
-from services.components.separation import DEFAULT, Nucleus, Separated, named, separate, target_of
+from services.components.separation import (
+    DEFAULT,
+    Group,
+    GroupChromosome,
+    GroupRows,
+    Nucleus,
+    Separated,
+    chromosomes_by_group,
+    groups_of,
+    named,
+    separate,
+    stands,
+    target_of,
+    worth_telling,
+)
 from services.components.separation.record import with_doubts
 from services.contracts.keys import digest
-from services.contracts.messages import ComponentsMeasured, ObjectChanged, VolumeClosed, VolumeExtended
+from services.contracts.messages import (
+    ChromosomesSeparated,
+    ComponentsMeasured,
+    ObjectChanged,
+    VolumeClosed,
+    VolumeExtended,
+)
 from services.contracts.rows import OBJECT_ROWS
-from services.contracts.values import ArtefactRef
+from services.contracts.values import ArtefactRef, GroupStanding
 from services.imaging.geometry import paste
 from services.imaging.labelling import LabelTables
 from services.imaging.omezarr import CHROMOSOMES, OBJECTS, VolumeLayout, encode_slab
@@ -22,7 +47,17 @@ from services.runtime.handler import Answer, Publication, Received
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same tables give other rows.
-STAGE_VERSION = 4
+STAGE_VERSION = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What a group of objects is told of."""
+
+    acquisition_id: str
+    nucleus_id: str
+    volume_prefix: str
+    z_front: int
 
 
 class ComponentsHandler:
@@ -51,6 +86,14 @@ class ComponentsHandler:
         self._store = store
         self._target = target_of(expected, homologs)
         self._method = method
+        self._recipe = digest(
+            {
+                "method": method,
+                "expected": self._target.count,
+                "homologs": self._target.homologs,
+                "version": STAGE_VERSION,
+            }
+        )
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
         """Answer each volume message; nothing is remembered between them."""
@@ -64,13 +107,12 @@ class ComponentsHandler:
     def _answer(self, item: Received) -> Answer:
         message = item.message
         if isinstance(message, VolumeExtended):
-            return Answer(
-                self._events(message.acquisition_id, message.nucleus_id, message.changes, message.clean_final_z)
-            )
+            events = self._events(message.acquisition_id, message.nucleus_id, message.changes, message.clean_final_z)
+            return Answer((*events, *self._separated_early(message)))
         if isinstance(message, VolumeClosed):
             nucleus = message.nucleus
             events = self._events(nucleus.acquisition_id, nucleus.nucleus_id, message.changes, nucleus.z_last + 1)
-            return Answer((*events, self._measured(message)))
+            return Answer((*events, *self._measured(message)))
         return Answer(fault=PermanentError("unexpected_message", f"{type(message).__name__} on {item.topic}"))
 
     def _events(
@@ -84,7 +126,65 @@ class ComponentsHandler:
             for change in json.loads(self._store.get(changes))
         )
 
-    def _measured(self, message: VolumeClosed) -> Publication:
+    def _separated_early(self, message: VolumeExtended) -> tuple[Publication, ...]:
+        """Separate the groups that closed, one after the other; nothing of them is kept but their rows."""
+        if message.closed_tables is None or message.plane_voxel_size is None:
+            return ()
+        tables = LabelTables.from_bytes(self._store.get(message.closed_tables))
+        part = Nucleus(message.plane_voxel_size.zyx_nm, part=True)
+        where = _Where(message.acquisition_id, message.nucleus_id, message.volume_prefix, message.clean_final_z)
+        told = []
+        for group in groups_of(tables):
+            of_group = group.tables(tables)
+            separated = separate(of_group, part, self._target, self._method)
+            (alone,) = groups_of(of_group)
+            (chromosomes,) = chromosomes_by_group(separated, [alone])
+            if worth_telling(chromosomes):
+                told.append(self._told(where, group, chromosomes, GroupStanding.PROVISIONAL))
+        return tuple(told)
+
+    def _judged(self, message: VolumeClosed, separated: Separated) -> tuple[Publication, ...]:
+        """Say of every group that was separated early whether it stands."""
+        nucleus = message.nucleus
+        where = _Where(nucleus.acquisition_id, nucleus.nucleus_id, message.volume_prefix, nucleus.z_last + 1)
+        early = []
+        for group in groups_of(separated.field.tables):
+            # Messages of a nucleus come in order: the rows of every group that closed before lie there.
+            ref = self._store.find(self._group_key(where, group, GroupStanding.PROVISIONAL))
+            if ref is not None:
+                early.append((group, GroupRows.model_validate_json(self._store.get(ref))))
+        final = chromosomes_by_group(separated, [group for group, _ in early]) if early else ()
+        told = []
+        for (group, rows), chromosomes in zip(early, final, strict=True):
+            confirmed = stands(rows.chromosomes, chromosomes)
+            standing = GroupStanding.CONFIRMED if confirmed else GroupStanding.REVISED
+            told.append(self._told(where, group, chromosomes, standing))
+        return tuple(told)
+
+    def _told(
+        self, where: _Where, group: Group, chromosomes: tuple[GroupChromosome, ...], standing: GroupStanding
+    ) -> Publication:
+        """Store the rows of a group, and return the message that tells of them."""
+        rows = GroupRows(nucleus_id=where.nucleus_id, group=group.key, method=self._method, chromosomes=chromosomes)
+        message = ChromosomesSeparated(
+            acquisition_id=where.acquisition_id,
+            nucleus_id=where.nucleus_id,
+            group=group.key,
+            standing=standing,
+            method=self._method,
+            chromosome_count=len(chromosomes),
+            voxels=group.voxels,
+            z_front=where.z_front,
+            rows=self._store.put(self._group_key(where, group, standing), rows.model_dump_json().encode()),
+            confidence=rows.confidence,
+        )
+        return Publication("objects", message)
+
+    def _group_key(self, where: _Where, group: Group, standing: GroupStanding) -> str:
+        when = "provisional" if standing is GroupStanding.PROVISIONAL else "closed"
+        return f"{where.volume_prefix}/components-{self._recipe}/groups/{group.key}-{when}.json"
+
+    def _measured(self, message: VolumeClosed) -> tuple[Publication, ...]:
         nucleus, opened = message.nucleus, message.opened
         tables = LabelTables.from_bytes(self._store.get(message.tables))
         summary = json.loads(self._store.get(message.summary))
@@ -107,15 +207,7 @@ class ComponentsHandler:
         measures = measured_row(tables, separated.paint_plane, row, (nucleus, placement), self._target.count)
         details = with_doubts(measures, separated, placement.canvas_origin_nm)
         self._paint_labels(message.volume_prefix, separated, placement)
-        recipe = digest(
-            {
-                "method": self._method,
-                "expected": self._target.count,
-                "homologs": self._target.homologs,
-                "version": STAGE_VERSION,
-            }
-        )
-        prefix = f"{message.volume_prefix}/components-{recipe}"
+        prefix = f"{message.volume_prefix}/components-{self._recipe}"
         measured = ComponentsMeasured(
             acquisition_id=nucleus.acquisition_id,
             nucleus_id=nucleus.nucleus_id,
@@ -126,7 +218,7 @@ class ComponentsHandler:
             objects=self._store.put(f"{prefix}/objects.json", OBJECT_ROWS.dump_json(rows)),
             measurements=self._store.put(f"{prefix}/nucleus.json", details.model_dump_json().encode()),
         )
-        return Publication("components", measured)
+        return (*self._judged(message, separated), Publication("components", measured))
 
     def _paint_labels(self, prefix: str, separated: Separated, placement: Placement) -> None:
         """Write `labels/objects` and `labels/chromosomes`, slab by slab: identities are final now."""

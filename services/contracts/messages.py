@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from services.contracts.values import (
     AbsenceReason,
@@ -17,6 +17,7 @@ from services.contracts.values import (
     Count,
     DecisionKind,
     GreyMapping,
+    GroupStanding,
     Identifier,
     ObjectChange,
     Pixels,
@@ -261,12 +262,24 @@ class CropSegmented(Message):
 
 
 class VolumeExtended(_NucleusMessage):
-    """Planes below clean_final_z are cleaned for good; objects that still grow are provisional."""
+    """Planes below clean_final_z are cleaned for good; objects that still grow are provisional.
+
+    `closed_tables` holds the chromatin and the synaptonemal complex that nothing can join any more and that no message
+    before told of; absent where there is none.
+    """
 
     z_first: ZIndex
     clean_final_z: ZIndex
     volume_prefix: ArtefactKey
     changes: ArtefactRef
+    closed_tables: ArtefactRef | None = None
+    plane_voxel_size: VoxelSize | None = None
+
+    @model_validator(mode="after")
+    def _tables_have_a_voxel_size(self) -> Self:
+        if self.closed_tables is not None and self.plane_voxel_size is None:
+            raise ValueError("closed_tables need the plane_voxel_size of their planes")
+        return self
 
     @property
     def identity(self) -> str:
@@ -321,6 +334,28 @@ class ObjectChanged(_NucleusMessage):
     @property
     def identity(self) -> str:
         return f"{self.acquisition_id}/{self.nucleus_id}/{self.object_key}-{self.change.lower()}-{self.z_front:06d}"
+
+
+class ChromosomesSeparated(_NucleusMessage):
+    """The chromosomes in a group of objects that touch: told when nothing can join it, and again at the close.
+
+    While the nucleus grows they are provisional, their number unknown. When it closes, `CONFIRMED` says that the
+    separation of the whole nucleus found the same in the group, `REVISED` that it found others; these are then told.
+    """
+
+    group: ObjectKey
+    standing: GroupStanding
+    method: Identifier
+    chromosome_count: Count
+    voxels: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    z_front: ZIndex
+    rows: ArtefactRef
+    confidence: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+
+    @property
+    def identity(self) -> str:
+        told = "provisional" if self.standing is GroupStanding.PROVISIONAL else "closed"
+        return f"{self.acquisition_id}/{self.nucleus_id}/{self.group}-{told}"
 
 
 class ComponentsMeasured(_NucleusMessage):
@@ -412,6 +447,7 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
         VolumeExtended,
         VolumeClosed,
         ObjectChanged,
+        ChromosomesSeparated,
         ComponentsMeasured,
         TrainingRequested,
         ModelPublished,

@@ -8,6 +8,7 @@ from typing import Literal
 from services.contracts.messages import (
     AcquisitionFinished,
     AcquisitionOpened,
+    ChromosomesSeparated,
     ComponentsMeasured,
     CropAbsent,
     CropExtracted,
@@ -82,7 +83,7 @@ TOPICS: tuple[Topic, ...] = (
         "volumes", 8, 60, (VolumeExtended, VolumeClosed),
         ("postprocess",), ("components", "results"), "nucleus",
     ),
-    Topic("objects", 8, 60, (ObjectChanged,), ("components",), ("results",), "nucleus"),
+    Topic("objects", 8, 60, (ObjectChanged, ChromosomesSeparated), ("components",), ("results",), "nucleus"),
     Topic("components", 8, 60, (ComponentsMeasured,), ("components",), ("results",), "nucleus"),
     Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "subject"),
     Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "subject"),

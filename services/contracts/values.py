@@ -71,6 +71,14 @@ class ObjectChange(StrEnum):
     CLOSED = "CLOSED"
 
 
+class GroupStanding(StrEnum):
+    """What is to be thought of chromosomes told before their nucleus closed."""
+
+    PROVISIONAL = "PROVISIONAL"
+    CONFIRMED = "CONFIRMED"
+    REVISED = "REVISED"
+
+
 class ArtefactRef(Value):
     """Where an artefact lies in the store, and the proof that it is the one that was meant."""
 

@@ -248,6 +248,7 @@ class PostprocessHandler:
         first, stop = nucleus.written_z, nucleus.written_z + layout.slab_planes
         self._write_slab(nucleus, first, stop, write=write)
         changes = self._keep_changes(nucleus, f"z{stop:06d}")
+        closed_tables = self._keep_closed(nucleus, f"z{stop:06d}")
         extended = VolumeExtended(
             acquisition_id=opened.acquisition_id,
             nucleus_id=opened.nucleus_id,
@@ -255,6 +256,8 @@ class PostprocessHandler:
             clean_final_z=stop,
             volume_prefix=nucleus.prefix,
             changes=changes,
+            closed_tables=closed_tables,
+            plane_voxel_size=None if closed_tables is None else self._plane_voxel(opened),
         )
         return Publication("volumes", extended)
 
@@ -288,6 +291,13 @@ class PostprocessHandler:
         changes = [asdict(change) for change in _growing(nucleus)[0].changes()]
         payload = json.dumps(changes, sort_keys=True).encode()
         return self._store.put(f"{nucleus.prefix}/changes/{name}.json", payload)
+
+    def _keep_closed(self, nucleus: _Nucleus, name: str) -> ArtefactRef | None:
+        """Store what closed of the chromatin since the last slab; also after a restart: the bytes are the same."""
+        tables = _growing(nucleus)[0].closed_groups()
+        if tables is None:
+            return None
+        return self._store.put(f"{nucleus.prefix}/closed/{name}", tables.to_bytes())
 
     def _write_slab(self, nucleus: _Nucleus, first: int, stop: int, *, write: bool) -> None:
         _, layout = _growing(nucleus)

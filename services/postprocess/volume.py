@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from services.contracts.classes import LabelClass
 from services.imaging.geometry import overlap
 from services.imaging.labelling import (
     LabellingParameters,
@@ -15,10 +16,15 @@ from services.imaging.labelling import (
     ObjectRows,
     StreamingLabeller,
     changes_between,
+    components_of,
+    cut_out,
     first_voxels,
 )
 
 UInt8Plane = npt.NDArray[np.uint8]
+
+CHROMATIN = (int(LabelClass.CHROMOSOME), int(LabelClass.SYNAPTONEMAL_COMPLEX))
+"""Objects of these classes that touch make a group: chromosomes lie within groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class NucleusVolume:
         self._canvas_shape_yx = canvas_shape_yx
         self._labeller = StreamingLabeller(parameters, first_z=z_first)
         self._before = self._labeller.objects(kept_only=True)
+        self._told = np.empty(0, np.int64)
 
     @property
     def next_z(self) -> int:
@@ -121,6 +128,27 @@ class NucleusVolume:
             *merged,
             *_changes(found.closed, "CLOSED"),
         )
+
+    def closed_groups(self) -> LabelTables | None:
+        """Return the groups of chromatin and synaptonemal complex that closed since the last call; None without any.
+
+        A group is what touches one another of the objects that are kept or may be yet. It is closed when none of them
+        reaches the newest plane: whatever comes touches only what does, and nothing joins the group any more.
+        """
+        objects = (tables := self._labeller.tables()).objects
+        waiting = np.isin(objects["class_id"], CHROMATIN) & (tables.kept | objects["is_open"])
+        waiting &= ~np.isin(objects["identity"], self._told)
+        if not (waiting & ~objects["is_open"]).any():
+            return None
+        pending = cut_out(tables, waiting)
+        # Those too small as yet are taken for kept: each of them may grow, and hold two others together.
+        anyhow = replace(pending, parameters=replace(pending.parameters, min_voxels={}))
+        group = components_of(anyhow, CHROMATIN).label_of_object
+        closed = ~np.isin(group, group[pending.objects["is_open"]])
+        if not closed.any():
+            return None
+        self._told = np.concatenate([self._told, pending.objects["identity"][closed]])
+        return cut_out(pending, closed)
 
     def _on_canvas(self, plane: UInt8Plane, origin_yx: tuple[int, int]) -> tuple[UInt8Plane, tuple[int, int]]:
         rows = overlap(0, self._canvas_shape_yx[0], origin_yx[0], plane.shape[0])

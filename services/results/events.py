@@ -15,6 +15,7 @@ from typing import Self
 from services.contracts.classes import class_name
 from services.contracts.messages import (
     AcquisitionFinished,
+    ChromosomesSeparated,
     DeadLettered,
     DecisionRecorded,
     Message,
@@ -42,6 +43,8 @@ def event_of(message: Message) -> Event | None:
         case ObjectChanged():
             kind = f"object_{message.change.lower()}"
             event = _event(kind, message.nucleus_id, message.z_front, _object_fields(message))
+        case ChromosomesSeparated():
+            event = _event("chromosomes_separated", message.nucleus_id, message.z_front, _separated_fields(message))
         case AcquisitionFinished():
             event = _event("acquisition_finished", None, message.z_last, {"z_first": message.z_first})
         case DecisionRecorded() if message.kind is not DecisionKind.ACQUISITION_FINISHED:
@@ -73,6 +76,17 @@ def _object_fields(message: ObjectChanged) -> Event:
         "voxels": message.voxels,
     }
     return fields if message.merged_into is None else fields | {"merged_into": message.merged_into}
+
+
+def _separated_fields(message: ChromosomesSeparated) -> Event:
+    return {
+        "group": message.group,
+        "standing": message.standing.lower(),
+        "chromosomes": message.chromosome_count,
+        "confidence": message.confidence,
+        "voxels": message.voxels,
+        "method": message.method,
+    }
 
 
 def _decision_fields(message: DecisionRecorded) -> Event:

@@ -7,9 +7,21 @@ objects the voxels were connected to. The methods, by name:
 - ``sc_watershed``: every connected piece of the synaptonemal complex (SC) grows by distance; gaps over-split.
 - ``sc_link_watershed``: pieces of the SC are linked to tracks, the cheapest link first, and the tracks grow.
 - ``path_cover``: of all ways to link the pieces to as many tracks as expected, the cheapest one, to its optimum.
+
+While a nucleus grows, `groups_of` gives the groups of objects that closed, to be separated one by one; `stands` says
+whether the whole nucleus bears them out.
 """
 
 from services.components.separation.connected import cc26
+from services.components.separation.groups import (
+    Group,
+    GroupChromosome,
+    GroupRows,
+    chromosomes_by_group,
+    groups_of,
+    stands,
+    worth_telling,
+)
 from services.components.separation.methods import (
     DEFAULT,
     METHODS,
@@ -26,6 +38,9 @@ __all__ = [
     "METHODS",
     "Chromosome",
     "Doubt",
+    "Group",
+    "GroupChromosome",
+    "GroupRows",
     "Nucleus",
     "Separated",
     "Suspect",
@@ -33,7 +48,11 @@ __all__ = [
     "TargetError",
     "UnknownMethodError",
     "cc26",
+    "chromosomes_by_group",
+    "groups_of",
     "named",
     "separate",
+    "stands",
     "target_of",
+    "worth_telling",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cc3d
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.components.separation.connected import connected_bodies
-from services.components.separation.doubts import PRICE_NM, assess
+from services.components.separation.counting import likeliest
+from services.components.separation.doubts import assess
 from services.components.separation.field import ChromatinField, Labels, Zyx, paint_field
 from services.components.separation.fragments import find_fragments
 from services.components.separation.homologs import split_bodies
@@ -55,10 +56,14 @@ class Nucleus:
         Edges of a voxel of the tables.
     clipped
         Whether a face of the acquisition cuts it: then no number is expected of it.
+    part
+        Whether the tables hold a part of it only, such as a group of objects that closed: no number is expected, and
+        none is missed.
     """
 
     voxel_zyx_nm: Zyx
     clipped: bool = False
+    part: bool = False
 
 
 def target_of(count: int, homologs: bool | None = None) -> Target:
@@ -92,14 +97,18 @@ def separate(tables: LabelTables, nucleus: Nucleus, target: Target, method: str 
     """
     divide = named(method)
     field = paint_field(tables, nucleus.voxel_zyx_nm)
-    forced = tables.finished and not nucleus.clipped
+    forced = tables.finished and not nucleus.clipped and not nucleus.part
     bodies = divide(field, target, target.bodies if forced else None)
     suspects = list(bodies.suspects)
     if nucleus.clipped:
         suspects.append(
             Suspect(Doubt.CLIPPED, (), 1.0, "a face of the acquisition cuts the nucleus: no number is forced")
         )
-    return _numbered(field, replace(bodies, suspects=tuple(suspects)), target, forced=forced)
+    separated = _numbered(field, replace(bodies, suspects=tuple(suspects)), target, forced=forced)
+    if nucleus.part:
+        return separated
+    found = (*separated.suspects, *_miscounted(separated.chromosomes, target))
+    return replace(separated, suspects=tuple(sorted(found, key=_by_rank)))
 
 
 def named(name: str) -> Method:
@@ -138,8 +147,9 @@ def _sc_link_watershed(field: ChromatinField, target: Target, count: int | None)
     del target
 
     def cover(problem: CoverProblem) -> Cover:
-        links = [link for link in problem.links if count is not None or link.cost_nm < PRICE_NM]
-        return greedy_cover(problem.fragments, links, count)
+        if count is None:
+            return likeliest(problem, lambda number: greedy_cover(problem.fragments, problem.links, number))
+        return greedy_cover(problem.fragments, problem.links, count)
 
     return _from_tracks(field, count, cover, exact=False)
 
@@ -150,7 +160,7 @@ def _path_cover(field: ChromatinField, target: Target, count: int | None) -> Bod
 
     def cover(problem: CoverProblem) -> Cover:
         if count is None:
-            return problem.cheapest(None, PRICE_NM)
+            return likeliest(problem, problem.solve)
         return problem.cheapest(min(count, len(problem.fragments)))
 
     return _from_tracks(field, count, cover, exact=True)
@@ -230,13 +240,12 @@ def _numbered(field: ChromatinField, bodies: Bodies, target: Target, *, forced: 
             _chromosome(int(numbers[label]), int(sizes[label]), evidence, int(body_numbers[body]), label in front)
         )
     suspects = _renumbered(field, bodies.suspects, numbers, parents)
-    suspects += _miscounted(chromosomes, target)
     return Separated(
         field=field,
         labels=numbers[labels],
         bodies=body_numbers[bodies.labels] if parents else numbers[labels],
         chromosomes=tuple(chromosomes),
-        suspects=tuple(sorted(suspects, key=lambda s: (-s.score, s.doubt.value, s.chromosomes, s.reason))),
+        suspects=tuple(sorted(suspects, key=_by_rank)),
         forced=forced,
         sc_counts=with_sc,
     )
@@ -293,7 +302,11 @@ def _labels_of(body: int, parents: dict[int, int]) -> list[int]:
     return [label for label, parent in parents.items() if parent == body] if parents else [body]
 
 
-def _miscounted(chromosomes: list[Chromosome], target: Target) -> list[Suspect]:
+def _by_rank(suspect: Suspect) -> tuple[float, str, tuple[int, ...], str]:
+    return (-suspect.score, suspect.doubt.value, suspect.chromosomes, suspect.reason)
+
+
+def _miscounted(chromosomes: Sequence[Chromosome], target: Target) -> list[Suspect]:
     """Tell that the number is not the expected one, and which chromosomes are of an odd size then."""
     found = len(chromosomes)
     if found == target.count:

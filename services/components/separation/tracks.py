@@ -15,14 +15,14 @@ from scipy.spatial import cKDTree
 from services.components.separation.fragments import Fragment, Points
 from services.components.separation.links import Link
 
-IDLE = 14.0
-"""What it costs to leave a fragment out, per length: pieces as thick as a complex are part of one."""
-IDLE_NM = 100.0
+IDLE = 93.0
+"""What it costs to leave a fragment out, per um: pieces as thick as a complex are part of one."""
+IDLE_ONCE = 0.67
 """And for being there at all."""
 SHORT_NM = 1500.0
 """A fragment shorter than this is hardly a whole chromosome: the shortest has a complex of 2500 nm (domain.md, 1)."""
-LONELY = 1.5
-"""What it costs to be a track by itself, per length that is missing."""
+LONELY = 10.0
+"""What it costs to be a track by itself, per um that is missing."""
 CROSSING_NM = 200.0
 """Ways that come nearer than this to one another are not both right: two axes are twice as far apart."""
 JOINT_NM = 250.0
@@ -43,13 +43,13 @@ class Cover:
         Bool (fragments,): those that are part of a track.
     chosen
         Positions of the chosen links, ascending.
-    cost_nm
-        Of the links and of the fragments left out.
+    cost
+        Nats: of the links and of the fragments left out.
     """
 
     used: NDArray[np.bool_]
     chosen: tuple[int, ...]
-    cost_nm: float
+    cost: float
 
     @property
     def tracks(self) -> int:
@@ -95,7 +95,7 @@ def greedy_cover(fragments: Sequence[Fragment], links: Sequence[Link], expected:
             a = group[a]
         return a
 
-    for index in sorted(range(len(links)), key=lambda k: (links[k].cost_nm, k)):
+    for index in sorted(range(len(links)), key=lambda k: (links[k].cost, k)):
         link = links[index]
         if expected is not None and len(fragments) - len(chosen) <= expected:
             break
@@ -106,7 +106,7 @@ def greedy_cover(fragments: Sequence[Fragment], links: Sequence[Link], expected:
         ends |= {link.first, link.second}
         chosen.append(index)
     used = np.ones(len(fragments), bool)
-    return Cover(used, tuple(sorted(chosen)), sum(links[k].cost_nm for k in chosen))
+    return Cover(used, tuple(sorted(chosen)), sum(links[k].cost for k in chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class CoverProblem:
     def solve(
         self,
         tracks: int | None,
-        price_nm: float = 0.0,
+        price: float = 0.0,
         without: Collection[int] = (),
         among: Collection[int] = (),
     ) -> Cover | None:
@@ -132,8 +132,8 @@ class CoverProblem:
         Parameters
         ----------
         tracks
-            How many tracks; None for whatever is cheapest at ``price_nm`` a track.
-        price_nm
+            How many tracks; None for whatever is cheapest at ``price`` a track.
+        price
             What a track costs, where their number is free.
         without
             Links that may not be chosen.
@@ -143,7 +143,7 @@ class CoverProblem:
         n, m = len(self.fragments), len(self.links)
         if tracks is not None and not 0 < tracks <= n:
             return None
-        cost = self._cost(price_nm)
+        cost = self._cost(price)
         low, high = np.zeros(cost.size), np.ones(cost.size)
         high[list(without)] = 0.0
         low[list(among)] = 1.0
@@ -163,28 +163,28 @@ class CoverProblem:
             chosen = tuple(int(k) for k in np.flatnonzero(taken[:m]))
             rings = rings_of(self.links, chosen)
             if not rings:
-                saved_nm = price_nm * int(taken.sum())
-                return Cover(~taken[m:], chosen, float(cost @ answer.x) + saved_nm)
+                saved_cost = price * int(taken.sum())
+                return Cover(~taken[m:], chosen, float(cost @ answer.x) + saved_cost)
             constraints += [self._opened(ring) for ring in rings]
 
-    def cheapest(self, tracks: int | None, price_nm: float = 0.0) -> Cover:
+    def cheapest(self, tracks: int | None, price: float = 0.0) -> Cover:
         """Return the cheapest cover, with as few tracks more than asked for as there have to be.
 
         With a number given, fragments may be so far apart that no links join them to so few.
         """
         for more in range(len(self.fragments) + 1):
-            found = self.solve(None if tracks is None else tracks + more, price_nm)
+            found = self.solve(None if tracks is None else tracks + more, price)
             if found is not None:
                 return found
         raise CoverError("no number of tracks covers the fragments")
 
-    def _cost(self, price_nm: float) -> NDArray[np.float64]:
+    def _cost(self, price: float) -> NDArray[np.float64]:
         """Return the cost of each link, of each fragment left out and of each one alone; a track saved pays."""
         length = np.array([fragment.length_nm for fragment in self.fragments])
         return np.concatenate([
-            np.array([link.cost_nm for link in self.links]) - price_nm,
-            IDLE * length + IDLE_NM - price_nm,
-            LONELY * np.maximum(SHORT_NM - length, 0.0),
+            np.array([link.cost for link in self.links]) - price,
+            IDLE * length / 1000 + IDLE_ONCE - price,
+            LONELY * np.maximum(SHORT_NM - length, 0.0) / 1000,
         ])  # fmt: skip
 
     @cached_property

@@ -8,13 +8,14 @@ plane to plane form the *components* of a block of planes, and components that m
 `label_volume` labels a volume that is all there, block by block; `amended_with` puts in, replaces or takes out a plane
 that the front has passed; `components_of` takes several classes as one; `contacts_of` counts the faces between objects;
 `changes_between` tells what happened between two looks; `remove_small_regions` is the reading of small-object removal
-plane by plane.
+plane by plane; `cut_out` gives the tables of some objects alone.
 """
 
 from services.imaging.labelling.blocks import ZBlock
 from services.imaging.labelling.changes import ObjectChanges, changes_between
 from services.imaging.labelling.components import Components, components_of
 from services.imaging.labelling.contacts import CONTACT_DTYPE, contacts_of
+from services.imaging.labelling.cutting import cut_out
 from services.imaging.labelling.errors import (
     AbsentPlaneError,
     CorruptTablesError,
@@ -63,6 +64,7 @@ __all__ = [
     "clean_volume",
     "components_of",
     "contacts_of",
+    "cut_out",
     "first_voxels",
     "join_blocks",
     "label_block",

@@ -11,6 +11,7 @@ from services.contracts.messages import (
     MESSAGE_TYPES,
     AcquisitionFinished,
     AcquisitionOpened,
+    ChromosomesSeparated,
     ComponentsMeasured,
     CropAbsent,
     CropExtracted,
@@ -115,13 +116,20 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
     },
     CropAbsent: {**WHERE, "z": Z, "reason": NAME, "detail": TEXT},
     CropSegmented: {"crop": NESTED, "planes": REF, "plane_voxel_size": VOXELS, "numeric_profile": IDENTIFIER},
-    VolumeExtended: {**WHERE, "z_first": Z, "clean_final_z": Z, "volume_prefix": KEY, "changes": REF},
+    VolumeExtended: {
+        **WHERE, "z_first": Z, "clean_final_z": Z, "volume_prefix": KEY, "changes": REF,
+        "closed_tables": [bad for bad in REF if bad is not None], "plane_voxel_size": VOXELS,
+    },
     VolumeClosed: {
         "nucleus": NESTED, "opened": NESTED, "volume_prefix": KEY, "tables": REF, "changes": REF, "summary": REF,
     },
     ObjectChanged: {
         **WHERE, "object_key": OBJECT_KEY, "change": NAME, "label_class": [0, 256, *COUNT], "voxels": POSITIVE,
         "z_front": Z, "merged_into": [bad for bad in OBJECT_KEY if bad is not None],
+    },
+    ChromosomesSeparated: {
+        **WHERE, "group": OBJECT_KEY, "standing": NAME, "method": IDENTIFIER, "chromosome_count": COUNT,
+        "voxels": POSITIVE, "z_front": Z, "rows": REF, "confidence": [-0.1, 1.1, float("nan"), "sure"],
     },
     ComponentsMeasured: {
         **WHERE, "method": IDENTIFIER, "expected_count": COUNT, "chromosome_count": COUNT, "volume_prefix": KEY,
@@ -221,6 +229,11 @@ def test_a_merge_without_the_older_object_is_refused() -> None:
         example(ObjectChanged, change=ObjectChange.MERGED, merged_into=None)
 
 
+def test_closed_tables_without_the_size_of_their_voxels_are_refused() -> None:
+    with pytest.raises(ValidationError, match="plane_voxel_size"):
+        example(VolumeExtended, plane_voxel_size=None)
+
+
 def test_a_grey_range_of_nothing_is_refused() -> None:
     with pytest.raises(ValidationError, match="must be below high"):
         GreyMapping(low=7.0, high=7.0, mean=100.0, sd=10.0)
@@ -297,6 +310,8 @@ def test_every_type_says_what_it_is_about() -> None:
         (VolumeExtended, {"clean_final_z": 411}),
         (ObjectChanged, {"z_front": 418}),
         (ObjectChanged, {"object_key": "12-340-568"}),
+        (ChromosomesSeparated, {"group": "12-340-568"}),
+        (ChromosomesSeparated, {"standing": "PROVISIONAL"}),
         (ComponentsMeasured, {"method": "cc26"}),
         (DeadLettered, {"reason": "not_a_tiff"}),
         (ModelPublished, {"model_id": "other"}),

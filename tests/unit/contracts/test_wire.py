@@ -208,7 +208,8 @@ def bare(annotation: Described) -> tuple[Described, str]:
 def occurrence(field: Described) -> str:
     if field.is_repeated:
         return "many"
-    optional = field.message_type is None and field.has_presence
+    # A message has presence always: it may be left out where the proto says so.
+    optional = field.has_presence if field.message_type is None else field.containing_oneof is not None
     return "optional" if optional else "one"
 
 

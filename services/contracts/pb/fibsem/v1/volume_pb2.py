@@ -26,7 +26,7 @@ from services.contracts.pb.fibsem.v1 import common_pb2 as fibsem_dot_v1_dot_comm
 from services.contracts.pb.fibsem.v1 import nucleus_pb2 as fibsem_dot_v1_dot_nucleus__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ibsem/v1/volume.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\x1a\x17\x66ibsem/v1/nucleus.proto\"\xa4\x01\n\x0eVolumeExtended\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x15\n\rclean_final_z\x18\x04 \x01(\x05\x12\x15\n\rvolume_prefix\x18\x05 \x01(\t\x12\'\n\x07\x63hanges\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\"\xf4\x01\n\x0cVolumeClosed\x12)\n\x07nucleus\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.NucleusClosed\x12(\n\x06opened\x18\x02 \x01(\x0b\x32\x18.fibsem.v1.NucleusOpened\x12\x15\n\rvolume_prefix\x18\x03 \x01(\t\x12&\n\x06tables\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07\x63hanges\x18\x05 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07summary\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\"\xb6\x02\n\rObjectChanged\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x12\n\nobject_key\x18\x03 \x01(\t\x12\x35\n\x06\x63hange\x18\x04 \x01(\x0e\x32%.fibsem.v1.ObjectChanged.Change.Value\x12\x13\n\x0blabel_class\x18\x05 \x01(\x05\x12\x0e\n\x06voxels\x18\x06 \x01(\x03\x12\x0f\n\x07z_front\x18\x07 \x01(\x05\x12\x18\n\x0bmerged_into\x18\x08 \x01(\tH\x00\x88\x01\x01\x1aN\n\x06\x43hange\"D\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x08\n\x04\x42ORN\x10\x01\x12\x08\n\x04GREW\x10\x02\x12\n\n\x06MERGED\x10\x03\x12\n\n\x06\x43LOSED\x10\x04\x42\x0e\n\x0c_merged_into\"\xf0\x01\n\x12\x43omponentsMeasured\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x16\n\x0e\x65xpected_count\x18\x04 \x01(\x05\x12\x18\n\x10\x63hromosome_count\x18\x05 \x01(\x05\x12\x15\n\rvolume_prefix\x18\x06 \x01(\t\x12\'\n\x07objects\x18\x07 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12,\n\x0cmeasurements\x18\x08 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ibsem/v1/volume.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\x1a\x17\x66ibsem/v1/nucleus.proto\"\xb4\x02\n\x0eVolumeExtended\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x15\n\rclean_final_z\x18\x04 \x01(\x05\x12\x15\n\rvolume_prefix\x18\x05 \x01(\t\x12\'\n\x07\x63hanges\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x32\n\rclosed_tables\x18\x07 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefH\x00\x88\x01\x01\x12\x33\n\x10plane_voxel_size\x18\x08 \x01(\x0b\x32\x14.fibsem.v1.VoxelSizeH\x01\x88\x01\x01\x42\x10\n\x0e_closed_tablesB\x13\n\x11_plane_voxel_size\"\xf4\x01\n\x0cVolumeClosed\x12)\n\x07nucleus\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.NucleusClosed\x12(\n\x06opened\x18\x02 \x01(\x0b\x32\x18.fibsem.v1.NucleusOpened\x12\x15\n\rvolume_prefix\x18\x03 \x01(\t\x12&\n\x06tables\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07\x63hanges\x18\x05 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07summary\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\"\xb6\x02\n\rObjectChanged\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x12\n\nobject_key\x18\x03 \x01(\t\x12\x35\n\x06\x63hange\x18\x04 \x01(\x0e\x32%.fibsem.v1.ObjectChanged.Change.Value\x12\x13\n\x0blabel_class\x18\x05 \x01(\x05\x12\x0e\n\x06voxels\x18\x06 \x01(\x03\x12\x0f\n\x07z_front\x18\x07 \x01(\x05\x12\x18\n\x0bmerged_into\x18\x08 \x01(\tH\x00\x88\x01\x01\x1aN\n\x06\x43hange\"D\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x08\n\x04\x42ORN\x10\x01\x12\x08\n\x04GREW\x10\x02\x12\n\n\x06MERGED\x10\x03\x12\n\n\x06\x43LOSED\x10\x04\x42\x0e\n\x0c_merged_into\"\xff\x02\n\x14\x43hromosomesSeparated\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12@\n\x08standing\x18\x04 \x01(\x0e\x32..fibsem.v1.ChromosomesSeparated.Standing.Value\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x18\n\x10\x63hromosome_count\x18\x06 \x01(\x05\x12\x0e\n\x06voxels\x18\x07 \x01(\x03\x12\x0f\n\x07z_front\x18\x08 \x01(\x05\x12$\n\x04rows\x18\t \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x17\n\nconfidence\x18\n \x01(\x01H\x00\x88\x01\x01\x1aQ\n\x08Standing\"E\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0f\n\x0bPROVISIONAL\x10\x01\x12\r\n\tCONFIRMED\x10\x02\x12\x0b\n\x07REVISED\x10\x03\x42\r\n\x0b_confidence\"\xf0\x01\n\x12\x43omponentsMeasured\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x16\n\x0e\x65xpected_count\x18\x04 \x01(\x05\x12\x18\n\x10\x63hromosome_count\x18\x05 \x01(\x05\x12\x15\n\rvolume_prefix\x18\x06 \x01(\t\x12\'\n\x07objects\x18\x07 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12,\n\x0cmeasurements\x18\x08 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,15 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fibsem.v1.volume_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VOLUMEEXTENDED']._serialized_start=87
-  _globals['_VOLUMEEXTENDED']._serialized_end=251
-  _globals['_VOLUMECLOSED']._serialized_start=254
-  _globals['_VOLUMECLOSED']._serialized_end=498
-  _globals['_OBJECTCHANGED']._serialized_start=501
-  _globals['_OBJECTCHANGED']._serialized_end=811
-  _globals['_OBJECTCHANGED_CHANGE']._serialized_start=717
-  _globals['_OBJECTCHANGED_CHANGE']._serialized_end=795
-  _globals['_OBJECTCHANGED_CHANGE_VALUE']._serialized_start=727
-  _globals['_OBJECTCHANGED_CHANGE_VALUE']._serialized_end=795
-  _globals['_COMPONENTSMEASURED']._serialized_start=814
-  _globals['_COMPONENTSMEASURED']._serialized_end=1054
+  _globals['_VOLUMEEXTENDED']._serialized_end=395
+  _globals['_VOLUMECLOSED']._serialized_start=398
+  _globals['_VOLUMECLOSED']._serialized_end=642
+  _globals['_OBJECTCHANGED']._serialized_start=645
+  _globals['_OBJECTCHANGED']._serialized_end=955
+  _globals['_OBJECTCHANGED_CHANGE']._serialized_start=861
+  _globals['_OBJECTCHANGED_CHANGE']._serialized_end=939
+  _globals['_OBJECTCHANGED_CHANGE_VALUE']._serialized_start=871
+  _globals['_OBJECTCHANGED_CHANGE_VALUE']._serialized_end=939
+  _globals['_CHROMOSOMESSEPARATED']._serialized_start=958
+  _globals['_CHROMOSOMESSEPARATED']._serialized_end=1341
+  _globals['_CHROMOSOMESSEPARATED_STANDING']._serialized_start=1245
+  _globals['_CHROMOSOMESSEPARATED_STANDING']._serialized_end=1326
+  _globals['_CHROMOSOMESSEPARATED_STANDING_VALUE']._serialized_start=1257
+  _globals['_CHROMOSOMESSEPARATED_STANDING_VALUE']._serialized_end=1326
+  _globals['_COMPONENTSMEASURED']._serialized_start=1344
+  _globals['_COMPONENTSMEASURED']._serialized_end=1584
 # @@protoc_insertion_point(module_scope)
