@@ -10,10 +10,17 @@ OUT ?= out/demo
 # `--require-data`, which CI gives, fails where the real data beside the project is absent.
 PYTEST ?=
 
-.PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean
+# The deployed system. GPU=1 gives the model server a device; LOCAL=1 builds Kafka and Prometheus instead of pulling them.
+COMPOSE ?= docker compose
+FILES := -f docker-compose.yml $(if $(LOCAL),-f deploy/docker-compose.local.yml) $(if $(GPU),-f deploy/docker-compose.gpu.yml)
+PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
+STACK = $(COMPOSE) $(FILES) $(PROFILES)
+
+.PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean \
+  system system-full up down logs simulate operate bundle
 
 help: ## Show the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Create .venv with everything (about 5 minutes, 6 GB: torch is the bulk)
 
@@ -36,6 +43,31 @@ test-fast: setup ## The fast part of the tests
 
 test-slow: setup ## The tests that take longer
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'slow and not system'
+
+system: setup ## The deployed system's tests on real servers (Kafka, MinIO, TorchServe, Prometheus), which it provides
+	@$(BIN)/python -m pytest -q $(PYTEST) -m 'system and not full' tests/system
+
+system-full: setup ## Every row of the failure matrix; hours on two cores
+	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system
+
+up: ## Start the deployed system and say what to open; GPU=1, LOCAL=1, SCALE=1
+	@$(PYTHON) deploy/make_secrets.py
+	@$(STACK) up --detach --build --wait
+	@echo "Grafana:     http://localhost:$${GRAFANA_PORT:-3000}   (admin; password in deploy/.secrets/grafana.env)"
+	@echo "How it is:   make operate VERB=status"
+
+simulate: ## Start a simulated microscope in the deployed system
+	@$(STACK) --profile simulate up --detach --build microscope
+	@echo "Slices are being milled; watch them in Grafana, or: make logs"
+
+operate: ## Run a verb in the deployed system: make operate VERB='collect --wait --out /results/live'
+	@$(STACK) run --rm operate fibsem-nuclei $(VERB)
+
+logs: ## Follow what the services say
+	@$(STACK) logs --follow --tail 20
+
+down: ## Stop the deployed system; its volumes stay
+	@$(STACK) --profile simulate --profile tools down
 
 contract: setup ## The contract suites of the ports alone
 	@$(BIN)/python -m pytest -q -m 'not system' tests/contract

@@ -207,19 +207,27 @@ def dead_letters_export(
 
 @dead_letters_app.command("reinject")
 def dead_letters_reinject(where: Where = None, acquisition: AcquisitionName = None) -> None:
-    """Put refused messages on their topics again, after what refused them was mended.
+    """Put refused messages that nobody has dealt with on their topics again, after what refused them was mended.
 
     A refused file needs no reinjection: replace it in its folder, and the run sees the new one.
     """
-    with site_of(where, acquisition) as site:
+    with site_of(where, acquisition) as site, site.open_dead_letters() as letters:
         records = [
             Outgoing(
                 letter.origin.split("/")[0], letter.message_key, letter.message_type, site.store.get(letter.original)
             )
-            for letter in site.dead_letters()
+            for letter in letters
             if letter.service != "ingest"
         ]
         producer = site.bus.producer()
         producer.publish(records)
         producer.close()
     OUT.print(f"put {len(records)} messages back; a running `run` takes them up, a stopped one when it is started")
+
+
+@dead_letters_app.command("dismiss")
+def dead_letters_dismiss(where: Where = None, acquisition: AcquisitionName = None) -> None:
+    """Say that the dead letters of now were dealt with, so that they raise no alert; they stay listed."""
+    with site_of(where, acquisition) as site, site.open_dead_letters() as letters:
+        pass
+    OUT.print(f"{len(letters)} dead letters were dealt with")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from services.contracts.messages import DeadLettered
+from services.contracts.codec import decode
+from services.contracts.messages import DeadLettered, Message
 from services.embedded.progress import read_status
 from services.embedded.settings import STATE, RunSettings, load
 from services.ingest.registry import settings_of
 from services.ingest.requests import RequestBox
 from services.ingest.settings import AcquisitionSettings
-from services.runtime.bus.port import Bus
+from services.runtime.bus.port import Bus, Record
 from services.runtime.bus.replay import replay_messages
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.store.directory import DirectoryStore
@@ -32,6 +33,13 @@ Where = Annotated[
 AcquisitionName = Annotated[
     str | None, typer.Option("--acquisition", help="which acquisition of a deployed system; default: the only one")
 ]
+
+
+DEAD_LETTERS = "dead-letters"
+# Dead letters that this group has committed were dealt with; ingest counts the others (`fibsem_dlq_depth`).
+OPERATOR = "operator"
+LETTERS_AT_ONCE = 500
+WAIT_S = 1.0
 
 
 class NoRunError(ValueError):
@@ -71,11 +79,29 @@ class Site:
 
     def dead_letters(self) -> Iterator[DeadLettered]:
         """Yield what was refused, each once."""
-        seen = set()
-        for message in replay_messages(self.bus, ("dead-letters",)):
-            if isinstance(message, DeadLettered) and message.identity not in seen:
-                seen.add(message.identity)
-                yield message
+        yield from _each_once(replay_messages(self.bus, (DEAD_LETTERS,)))
+
+    @contextmanager
+    def open_dead_letters(self) -> Iterator[tuple[DeadLettered, ...]]:
+        """Give the dead letters nobody has dealt with; they are dealt with when the block ends without an error."""
+        consumer = self.bus.consumer(OPERATOR, (DEAD_LETTERS,), OPERATOR)
+        try:
+            records: list[Record] = []
+            while not consumer.assignment() or len(records) < sum(consumer.lag().values()):
+                records += consumer.poll(LETTERS_AT_ONCE, WAIT_S)
+            yield tuple(_each_once(decode(record.message_type, record.payload) for record in records))
+            if records:
+                consumer.commit({record.place: record.offset + 1 for record in records})
+        finally:
+            consumer.close()
+
+
+def _each_once(messages: Iterable[Message]) -> Iterator[DeadLettered]:
+    seen = set()
+    for message in messages:
+        if isinstance(message, DeadLettered) and message.identity not in seen:
+            seen.add(message.identity)
+            yield message
 
 
 @contextmanager

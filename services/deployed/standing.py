@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,14 +24,23 @@ from services.runtime.bus.replay import replay_messages
 
 READ = ("acquisitions", "outlines", "nuclei", "crops", "segmentations", "volumes", "components")
 
-# Which messages are counted as what; each is counted once, however often it comes.
-_COUNTED: tuple[tuple[type[Message], str], ...] = (
-    (OutlinesDetected, "detected"),
-    (CropExtracted, "crops"),
-    (CropSegmented, "segmented"),
-    (NucleusOpened, "opened"),
-    (NucleusClosed, "closed"),
-    (ComponentsMeasured, "measured"),
+
+def _itself(message: Message) -> str:
+    return message.identity
+
+
+def _its_nucleus(message: Message) -> str:
+    return message.key
+
+
+# Which messages are counted as what, and by which name each is counted once, however often it comes.
+_COUNTED: tuple[tuple[type[Message], str, Callable[[Message], str]], ...] = (
+    (OutlinesDetected, "detected", _itself),
+    (CropExtracted, "crops", _itself),
+    (CropSegmented, "segmented", _itself),
+    (NucleusOpened, "opened", _its_nucleus),
+    (NucleusClosed, "closed", _its_nucleus),
+    (ComponentsMeasured, "measured", _its_nucleus),
 )
 
 
@@ -70,8 +80,9 @@ class Standing:
 
     def take(self, message: Message) -> None:
         """Count a message."""
-        for counted in (kept for kind, kept in _COUNTED if isinstance(message, kind)):
-            getattr(self, counted).add(message.identity)
+        for kind, counted, name_of in _COUNTED:
+            if isinstance(message, kind):
+                getattr(self, counted).add(name_of(message))
         if isinstance(message, VolumeExtended):
             self.final_z[message.key] = message.clean_final_z
         elif isinstance(message, VolumeClosed):
@@ -118,8 +129,10 @@ def standing(stack: Stack, acquisition_id: str) -> Standing:
     TransientError
         If bus or store are out of reach.
     """
-    found = Standing(ingest=status_of(stack.store, acquisition_id), backlog=stack.backlog())
+    found = Standing(ingest=status_of(stack.store, acquisition_id))
     for message in replay_messages(stack.bus, READ):
         if message.about_acquisition == acquisition_id:
             found.take(message)
+    # Asked last: whatever was said before was in the backlog by then, unless it had been answered.
+    found.backlog = stack.backlog()
     return found

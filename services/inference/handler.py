@@ -19,7 +19,7 @@ from services.runtime.clock import Clock
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
-from services.runtime.segmenter.port import Normalisation, Plane, Segmented, Segmenter
+from services.runtime.segmenter.port import CropRefusedError, Normalisation, Plane, Segmented, Segmenter
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same crop and models give other bytes.
@@ -125,7 +125,10 @@ class InferenceHandler:
     def _timed(self, pixels: list[Plane], normalisation: Normalisation) -> Sequence[Segmented]:
         profile = self._segmenter.profile.value
         started_s = self._clock.monotonic_s()
-        segmented = self._segmenter.segment(pixels, normalisation)
+        try:
+            segmented = self._segmenter.segment(pixels, normalisation)
+        except CropRefusedError as error:
+            raise PermanentError("crop_refused", str(error)) from error
         duration_s = self._clock.monotonic_s() - started_s
         self._metrics.observe("fibsem_inference_duration_seconds", duration_s, profile=profile)
         self._metrics.increment("fibsem_inference_crops_total", len(pixels), profile=profile)

@@ -15,7 +15,8 @@ import pytest
 from services.contracts.keys import sha256
 from services.contracts.values import ArtefactRef
 from services.runtime.errors import TransientError
-from services.runtime.store.directory import DirectoryStore, InvalidKeyError
+from services.runtime.store.directory import DirectoryStore
+from services.runtime.store.port import InvalidKeyError
 from services.runtime.store.directory_staging import STAGING
 from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
 from tests.contract.store_suite import SEVERAL_CHUNKS, StoreContract, StoreHarness

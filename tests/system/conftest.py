@@ -1,20 +1,28 @@
-"""Real servers, once per test process: a broker, a store, a model server."""
+"""Real servers: a broker for each test; a store and a model server once per test process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from services.embedded.run import Parts
+from services.runtime.deployment import SHIPPED_MODELS
+from tests.support.toy_acquisition import Runner, toy_settings, write_toy
+from tests.system.deployed import System
 from tests.system.servers.kafka import KafkaServer, running_kafka
 from tests.system.servers.minio import running_minio
 from tests.system.servers.s3_server import S3Server
 from tests.system.servers.torchserve import TorchServeServer, running_torchserve
 
+PLANES = 60
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    with running_kafka(tmp_path_factory.mktemp("kafka")) as server:
+
+@pytest.fixture
+def kafka(tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker without records: every run has the same acquisition."""
+    with running_kafka(tmp_path / "kafka") as server:
         yield server
 
 
@@ -28,3 +36,27 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def torchserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeServer]:
     with running_torchserve(tmp_path_factory.mktemp("torchserve")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy(tmp_path_factory.mktemp("toy") / "slices", PLANES)
+
+
+@pytest.fixture(scope="session")
+def local(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The same acquisition in one process, with the same networks: what every deployed run must equal."""
+    settings = toy_settings(slices, models=SHIPPED_MODELS)
+    runner = Runner(tmp_path_factory.mktemp("local"), settings, parts=Parts())
+    runner.to_the_end()
+    return runner
+
+
+@pytest.fixture
+def system(
+    kafka: KafkaServer, minio: S3Server, torchserve: TorchServeServer, slices: Path, tmp_path: Path
+) -> Iterator[System]:
+    system = System(tmp_path / "logs", kafka, minio, torchserve.url, slices)
+    system.set_up()
+    yield system
+    system.stop_all()

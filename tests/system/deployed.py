@@ -6,8 +6,9 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from services.runtime.errors import TransientError
 from services.runtime.metrics.prometheus import PrometheusMetrics
 from services.runtime.probe import is_well
 from tests.system.servers.kafka import KafkaServer
-from tests.system.servers.process import ServerProcess, free_port
+from tests.system.servers.process import LOOK_EVERY_S, ServerProcess, free_port
 from tests.system.servers.s3_server import S3Server
 
 STAGES: Mapping[str, tuple[str, ...]] = {
@@ -50,6 +51,8 @@ class System:
         What it works on.
     extra
         Further variables, for every service.
+    s3_endpoint
+        A proxy before the store; empty: none.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class System:
     acquisition: str = "toy"
     voxel_nm: str = "80,80,80"
     watch: bool = False
+    s3_endpoint: str = ""
     extra: dict[str, str] = field(default_factory=dict)
     processes: dict[str, ServerProcess] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
@@ -74,7 +78,7 @@ class System:
             "FIBSEM_KAFKA__BOOTSTRAP": self.kafka.bootstrap,
             "FIBSEM_KAFKA__SESSION_TIMEOUT_S": "6",
             "FIBSEM_KAFKA__HEARTBEAT_S": "1",
-            "FIBSEM_S3__ENDPOINT": f"http://{self.s3.endpoint}",
+            "FIBSEM_S3__ENDPOINT": f"http://{self.s3_endpoint or self.s3.endpoint}",
             "FIBSEM_S3__BUCKET": "fibsem-system",
             "FIBSEM_S3__ACCESS_KEY": user,
             "FIBSEM_S3__SECRET_KEY": self._keys[user],
@@ -132,6 +136,39 @@ class System:
         for stage in STAGES:
             self.start(stage)
 
+    def restart(self, stage: str, *, member: str = "0") -> float:
+        """Ask one replica to end and start it again, as a rolling restart does; return how long it took to end."""
+        began_s = time.monotonic()
+        self.processes[f"{stage}-{member}"].stop()
+        took_s = time.monotonic() - began_s
+        self.start(stage, member=member)
+        return took_s
+
+    @contextmanager
+    def supervised(self) -> Iterator[list[str]]:
+        """Start again whatever ends by itself, as a container's restart policy does; give the names of what ended."""
+        over, ended = threading.Event(), list[str]()
+
+        def look() -> None:
+            while not over.wait(LOOK_EVERY_S):
+                for name, process in tuple(self.processes.items()):
+                    if process.exit_status is not None:
+                        ended.append(name)
+                        stage, _, member = name.rpartition("-")
+                        self.start(stage, member=member)
+
+        thread = threading.Thread(target=look, name="supervisor")
+        thread.start()
+        try:
+            yield ended
+        finally:
+            over.set()
+            thread.join()
+
+    def await_segmented(self, count: int) -> None:
+        """Wait until so many crops have their label planes."""
+        self.await_standing(lambda found: len(found.segmented) >= count)
+
     def stop_all(self) -> None:
         """Ask every service to end."""
         for process in self.processes.values():
@@ -151,14 +188,22 @@ class System:
 
     def await_complete(self, patience_s: float = PATIENCE_S) -> Standing:
         """Wait until the acquisition is complete."""
+        return self.await_standing(lambda found: found.complete, patience_s)
+
+    def await_standing(self, is_so: Callable[[Standing], bool], patience_s: float = PATIENCE_S) -> Standing:
+        """Wait until the acquisition stands in some way."""
         deadline_s = time.monotonic() + patience_s
         with self.stack() as stack:
             while True:
                 found = self._standing(stack)
-                if found is not None and found.complete:
+                if found is not None and is_so(found):
                     return found
                 assert time.monotonic() < deadline_s, f"{found and found.line()}\n{self.said()}"
                 time.sleep(1.0)  # noqa: TID251 (real processes, in real time)
+
+    def standing(self, stack: Stack) -> Standing:
+        """Return how the acquisition stands."""
+        return standing(stack, self.acquisition)
 
     def _standing(self, stack: Stack) -> Standing | None:
         try:

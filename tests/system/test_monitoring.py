@@ -12,24 +12,27 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import urllib3
 
-from deploy.alertmanager.render import configuration, write
+from deploy.alertmanager.render import AlertSettings, configuration, write
 from deploy.grafana.generate import queries, rendered
 from services.runtime.http import Watched, WatchServer
 from services.runtime.metrics.names import METRICS, Labels, MetricName
 from services.runtime.metrics.prometheus import PrometheusMetrics
+from tests.support.alerting import EVERYTHING
+from tests.system.servers.process import ServerProcess, free_port
 from tests.system.servers.prometheus import DEPLOY, PrometheusServer, promtool, running_prometheus
 from tests.system.servers.provision import require_tool
-from tests.unit.deploy.test_alertmanager import EVERYTHING, AlertSettings
 
 pytestmark = pytest.mark.system
 
 SERVICES = ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components")
 STEP_S = 0.5
+ALERTMANAGER = "apt-get install prometheus-alertmanager"
 # What the labels that are not free have for values; every other label has one value of its own name.
 VALUES = {"profile": ("fast",), "le": (), "acquisition": ("roi1", "roi2"), "device": ("0: H200", "1: H200")}
 # Gauges that say something of themselves; every other stands at 1.
@@ -90,7 +93,7 @@ def measure(metrics: PrometheusMetrics, service: str) -> None:
     for name, metric in METRICS.items():
         values = [VALUES.get(label, (label,)) for label in metric.labels]
         for place in range(max(map(len, values), default=1)):
-            labels = {
+            labels: dict[str, str] = {
                 label: service if label == "stage" else choices[place % len(choices)]
                 for label, choices in zip(metric.labels, values, strict=True)
             }
@@ -193,8 +196,64 @@ def test_amtool_sends_each_alert_where_it_belongs(labels: tuple[str, ...], recei
     assert said.split() == [receiver]
 
 
+@contextmanager
+def running_alertmanager(folder: Path) -> Iterator[str]:
+    """Run an Alertmanager that tells nobody, and yield its address."""
+    write(configuration(AlertSettings()), folder / "alertmanager.yml")
+    url = f"http://127.0.0.1:{free_port()}"
+    argv = [
+        require_tool("prometheus-alertmanager", ALERTMANAGER),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'data'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--cluster.listen-address=",
+    ]
+    process = ServerProcess(argv, folder / "alertmanager.log", lambda: answers(f"{url}/-/ready"))
+    process.start()
+    try:
+        yield url
+    finally:
+        process.stop()
+
+
+@pytest.mark.parametrize(
+    ("others", "kept_back"),
+    [
+        (("TargetDown page inference", "PipelineStuck page inference"), {"PipelineStuck inference"}),
+        (("TargetDown page inference", "PipelineStuck page postprocess"), set()),
+        (("DlqBurst page inference", "CrashLoop ticket inference"), {"CrashLoop inference"}),
+        (("DlqBurst page inference", "CrashLoop ticket ingest"), set()),
+        (("DependencyDown page inference", "FallingBehind page inference"), {"FallingBehind inference"}),
+        (("TargetDown page inference", "Watchdog none monitoring"), set()),
+    ],
+    ids=["down", "another is down", "page and ticket", "ticket of another", "waits for a dependency", "watchdog"],
+)
+def test_what_follows_from_another_alert_is_kept_back(
+    others: tuple[str, ...], kept_back: set[str], tmp_path: Path
+) -> None:
+    with running_alertmanager(tmp_path) as url:
+        http = urllib3.PoolManager(timeout=10.0)
+        names = ("alertname", "severity", "service")
+        alerts = [{"labels": dict(zip(names, other.split(), strict=True))} for other in others]
+        assert http.request("POST", f"{url}/api/v2/alerts", json=alerts).status == 200
+        told = http.request("GET", f"{url}/api/v2/alerts").json()
+        assert len(told) == len(others)
+        assert {
+            f"{alert['labels']['alertname']} {alert['labels']['service']}"
+            for alert in told
+            if alert["status"]["inhibitedBy"]
+        } == kept_back
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib3.request("GET", url, timeout=2.0, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
 def amtool() -> str:
-    return require_tool("amtool", "apt-get install prometheus-alertmanager")
+    return require_tool("amtool", ALERTMANAGER)
 
 
 def run_tool(*argv: str) -> str:

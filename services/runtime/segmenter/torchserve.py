@@ -13,11 +13,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import ValidationError
 
 from services.contracts.model_card import ModelSet
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.errors import TransientError
 from services.runtime.metrics.port import Metrics
 from services.runtime.segmenter.port import (
@@ -36,9 +38,23 @@ from services.runtime.segmenter.torchserve_settings import TorchServeSettings
 from services.runtime.segmenter.windows import Cutter, Window
 from services.runtime.segmenter.wire import DESCRIBE, Request, WireError, decode_reply, encode_request
 
+# An answer takes as long as all that wait before it. Twice as many at once may double what took a quarter of
+# the time-out; what takes half of it is asked for less at once.
+FIRST_IN_FLIGHT = 4
+FAST_SHARE = 0.25
+SLOW_SHARE = 0.5
+
 
 class OtherModelsError(ModelSetError):
     """The server serves other networks, or under another profile, than this client works with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """An answer, and how long it took."""
+
+    planes: Segmented
+    took_s: float
 
 
 class TorchServeSegmenter:
@@ -50,14 +66,17 @@ class TorchServeSegmenter:
         Where the server is, how long it is waited for, and which model set must answer.
     metrics
         Where failures are counted.
+    clock
+        Tells how long answers take.
     """
 
-    def __init__(self, settings: TorchServeSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: TorchServeSettings, metrics: Metrics, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._metrics = metrics
         self._requests = TorchServeRequests(settings)
         self._pool = ThreadPoolExecutor(settings.concurrency, "torchserve")
-        self._in_flight = settings.concurrency
+        self._in_flight = min(FIRST_IN_FLIGHT, settings.concurrency)
         self._lock = threading.Lock()
         self._server: _KnownServer | None = None
         self._trusted = False
@@ -163,19 +182,32 @@ class TorchServeSegmenter:
 
     def _answers(self, windows: Sequence[Window]) -> list[Segmented]:
         """Ask for all windows, some at a time; a failure ends the call."""
-        asked: deque[Future[Segmented]] = deque()
-        answers: list[Segmented] = []
+        asked: deque[Future[_Timed]] = deque()
+        answers: list[_Timed] = []
         try:
             for window in windows:
                 if len(asked) >= self._in_flight:
                     answers.append(asked.popleft().result())
-                asked.append(self._pool.submit(self._ask, window))
+                asked.append(self._pool.submit(self._timed, window))
             answers += [future.result() for future in asked]
         finally:
             for future in asked:
                 future.cancel()
-        self._in_flight = min(self._settings.concurrency, 2 * self._in_flight)
-        return answers
+        self._pace(max((answer.took_s for answer in answers), default=0.0))
+        return [answer.planes for answer in answers]
+
+    def _timed(self, window: Window) -> _Timed:
+        started_s = self._clock.monotonic_s()
+        planes = self._ask(window)
+        return _Timed(planes, self._clock.monotonic_s() - started_s)
+
+    def _pace(self, slowest_s: float) -> None:
+        """Ask for more at once while answers come fast, for less before they come too late."""
+        share = slowest_s / self._settings.read_timeout_s
+        if share < FAST_SHARE:
+            self._in_flight = min(self._settings.concurrency, 2 * self._in_flight)
+        elif share > SLOW_SHARE:
+            self._in_flight = max(1, self._in_flight // 2)
 
     def _ask(self, window: Window) -> Segmented:
         request = Request(window, compress_reply=self._settings.compress_replies)

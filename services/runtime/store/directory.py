@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.contracts.keys import sha256
-from services.contracts.values import ArtefactKey, ArtefactRef, Count, Sha256
+from services.contracts.values import ArtefactRef, Count, Sha256
 from services.runtime.errors import TransientError
 from services.runtime.store.directory_staging import STAGING, Staging, sync_directory
-from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError
+from services.runtime.store.port import KEY, ArtefactCorruptError, ArtefactMissingError, InvalidKeyError
 from services.runtime.store.verification import VerifyingStream, require_equal
 
 POINTER_SUFFIX = "~"
@@ -31,11 +31,6 @@ OUTAGES = FULL | {
     errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT,
     errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 }  # fmt: skip
-KEY = TypeAdapter(ArtefactKey)
-
-
-class InvalidKeyError(ValueError):
-    """The key is not path-safe, or is at the same time a prefix of other keys."""
 
 
 class _Pointer(BaseModel):

@@ -16,7 +16,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from services.contracts.values import ArtefactRef
+from pydantic import TypeAdapter
+
+from services.contracts.values import ArtefactKey, ArtefactRef
+
+KEY = TypeAdapter(ArtefactKey)
+
+
+class InvalidKeyError(ValueError):
+    """The key is not path-safe, or is at the same time a prefix of other keys."""
 
 
 class ArtefactMissingError(LookupError):

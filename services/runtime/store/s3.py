@@ -18,8 +18,7 @@ from services.contracts.keys import sha256
 from services.contracts.values import ArtefactRef, Sha256
 from services.runtime.errors import TransientError
 from services.runtime.metrics.port import Metrics
-from services.runtime.store.directory import KEY, InvalidKeyError
-from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError
+from services.runtime.store.port import KEY, ArtefactCorruptError, ArtefactMissingError, InvalidKeyError
 from services.runtime.store.s3_settings import S3Settings
 from services.runtime.store.s3_wire import CHUNK_BYTES, Head, S3Wire
 from services.runtime.store.verification import VerifyingStream, require_equal

@@ -43,6 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
 
 @pytest.fixture
 def settings(server: KafkaServer) -> KafkaSettings:
+    # The test before may have failed while it was away.
+    server.start()
     return KafkaSettings(
         bootstrap=server.bootstrap,
         session_timeout_s=SESSION_S,

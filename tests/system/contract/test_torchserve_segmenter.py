@@ -153,6 +153,9 @@ def test_a_malformed_request_is_refused_and_harms_none_that_come_with_it(
 def test_more_requests_than_the_server_queues_are_an_outage_that_passes(client: Opener) -> None:
     crowd = client(concurrency=64)
     crops = [nucleus_like((256, 256), seed) for seed in range(64)]
+    for _ in range(4):
+        # It begins with few requests at once, and asks for more while answers come fast.
+        crowd.segment([np.full((16, 16), 170, np.uint8)], NORMALISATION)
     with pytest.raises(TransientError, match="503"):
         crowd.segment(crops, NORMALISATION)
     assert client.failures("unavailable") == 1

@@ -86,7 +86,7 @@ class PrometheusServer:
                 raise TimeoutError(f"not within {patience_s:.0f} s; the end of its log:\n{self.process.last_lines()}")
             time.sleep(LOOK_EVERY_S)  # noqa: TID251 (a real server, in real time)
 
-    def _ask(self, path: str, **fields: str) -> Any:  # noqa: ANN401 (JSON)
+    def _ask(self, path: str, **fields: str) -> Any:
         answer = json.loads(self._http.request("GET", f"{self.url}{path}", fields=fields).data)
         if answer["status"] != "success":
             raise QueryRefusedError(answer["error"])

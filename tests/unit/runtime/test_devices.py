@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.runtime import deployment
 from services.runtime.clock import ManualClock
-from services.runtime.devices import DeviceScrape, installed_nvml, measure_devices
+from services.runtime.devices import PREFIX, DeviceScrape, installed_nvml, measure_devices
 from services.runtime.metrics.prometheus import PrometheusMetrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -162,6 +163,10 @@ def test_devices_are_not_looked_at_for_every_scrape() -> None:
     nvml.devices[0].utilization_percent = 99
     clock.advance(1)
     assert scrape.render() == before
+
+
+def test_the_exporter_is_told_by_the_variables_of_the_services() -> None:
+    assert PREFIX == deployment.PREFIX
 
 
 @pytest.mark.slow

@@ -176,12 +176,12 @@ def test_a_server_that_hangs_is_an_outage_when_the_time_is_up(
 def test_a_slow_server_is_asked_for_less_at_once_until_it_keeps_up(
     server: ScriptedServer, settings: TorchServeSettings, metrics: RecordingMetrics
 ) -> None:
-    """Each answer takes 0.2 s, one after another: eight at once exceed a second, two do not."""
+    """Each answer takes 0.3 s, one after another: four at once exceed a second, two do not."""
     turn, slow = threading.Lock(), threading.Event()
 
     def one_by_one(body: bytes) -> tuple[int, bytes]:
         with turn:
-            slow.wait(0.2)
+            slow.wait(0.3)
             return server.honest(body)
 
     patient = settings.model_copy(update={"read_timeout_s": 1.0, "concurrency": 8})
