@@ -91,7 +91,8 @@ imports: setup ## Dependencies point one way
 docs: setup ## Generated code and diagram are up to date; words are spelt right
 	@$(BIN)/python protos/generate.py --check
 	@$(BIN)/python -m services.contracts.diagram --check README.md
-	@$(BIN)/codespell README.md CHANGELOG.md services protos tests --skip '*/pb/*,*.binpb,*.pt2,*.safetensors,*.png'
+	@$(BIN)/python deploy/grafana/generate.py --check
+	@$(BIN)/codespell README.md CHANGELOG.md docker-compose.yml deploy docs services protos tests --skip '*/pb/*,*.binpb,*.pt2,*.safetensors,*.png'
 
 protos: setup ## Generate the protobuf code
 	@$(BIN)/python protos/generate.py

@@ -30,6 +30,7 @@ def make(site: Site) -> InferenceHandler:
     for card in segmenter.model_set().cards:
         site.metrics.set("fibsem_model_info", 1, model=card.name, sha=card.address)
     site.metrics.set("fibsem_dependency_up", 1, dependency="segmenter")
+    site.metrics.set("fibsem_inference_canary_ok", float(segmenter.ready()))
     return handler
 
 

@@ -340,7 +340,7 @@ class Ingest:
             metrics.increment("fibsem_slices_seen_total", now.files.seen - self._seen_before, acquisition=acquisition)
             metrics.set("fibsem_slice_last_seen_timestamp_seconds", self._ports.clock.unix_s(), acquisition=acquisition)
         self._seen_before = max(self._seen_before, now.files.seen)
-        metrics.set("fibsem_slices_missing", now.slices.awaited + now.slices.missing, acquisition=acquisition)
+        metrics.set("fibsem_slices_missing", now.slices.awaited, acquisition=acquisition)
         unaccounted = now.files.unaccounted + now.slices.unaccounted
         metrics.set("fibsem_slices_unaccounted", unaccounted, acquisition=acquisition)
         if now.slices.z_last is not None:

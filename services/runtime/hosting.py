@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from services.runtime.bus.port import Bus
+from services.runtime.bus.port import Bus, TopicPartition
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.deployment import Deployment, bus_of, store_of
 from services.runtime.errors import TransientError
@@ -98,6 +98,7 @@ class _HandlerTurns:
         ports = Ports(consumer, site.bus.producer(), site.store, site.metrics, site.clock)
         self._loop = ServiceLoop(handler, ports, member=member)
         self._owned = consumer.assignment()
+        self._told: frozenset[TopicPartition] = frozenset()
 
     def step(self, timeout_s: float) -> bool:
         """Take one turn of the loop."""
@@ -113,8 +114,10 @@ class _HandlerTurns:
         return self._loop.paused
 
     def measure(self) -> None:
-        """Set the lag of every partition."""
-        for place, count in self._consumer.lag().items():
+        """Set the lag of every partition; of one that was lost, the new owner tells it."""
+        lag = dict.fromkeys(self._told, 0) | dict(self._consumer.lag())
+        self._told = frozenset(place for place in lag if place in self._consumer.assignment())
+        for place, count in lag.items():
             self._site.metrics.set(
                 "fibsem_consumer_lag_messages",
                 count,

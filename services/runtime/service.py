@@ -146,10 +146,17 @@ class ServiceLoop:
         self._ports.consumer.close()
 
     def _work(self, records: Sequence[Record]) -> None:
-        started_s, stage = self._ports.clock.monotonic_s(), self.handler.name
-        self._ports.metrics.set("fibsem_stage_inflight", len(records), stage=stage)
+        started_s, metrics, stage = self._ports.clock.monotonic_s(), self._ports.metrics, self.handler.name
+        metrics.set("fibsem_stage_inflight", len(records), stage=stage)
+        try:
+            self._work_on(records)
+        finally:
+            metrics.set("fibsem_stage_inflight", 0, stage=stage)
+        metrics.observe("fibsem_stage_duration_seconds", self._ports.clock.monotonic_s() - started_s, stage=stage)
+
+    def _work_on(self, records: Sequence[Record]) -> None:
         if again := sum(self._attempts.suspects([_name(record)]) for record in records):
-            self._ports.metrics.increment("fibsem_messages_redelivered_total", again, stage=stage)
+            self._ports.metrics.increment("fibsem_messages_redelivered_total", again, stage=self.handler.name)
             # Something in here failed before, or killed the process: one by one, to find which. Only what is
             # being worked on is counted, so that its neighbours are not blamed.
             for record in records:
@@ -157,9 +164,6 @@ class ServiceLoop:
                     break
         else:
             self._try(records, self._answer_all)
-        duration_s = self._ports.clock.monotonic_s() - started_s
-        self._ports.metrics.observe("fibsem_stage_duration_seconds", duration_s, stage=stage)
-        self._ports.metrics.set("fibsem_stage_inflight", 0, stage=stage)
 
     def _try(
         self, records: Sequence[Record], answer: Callable[[Sequence[Record], dict[str, int]], list[Answer]]

@@ -148,7 +148,9 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_slices_duplicate_total": Metric("counter", "Slices that came again with equal bytes.", ("acquisition",)),
     "fibsem_slices_conflict_total": Metric("counter", "Slices that came again with other bytes.", ("acquisition",)),
     "fibsem_slices_quarantined_total": Metric("counter", "Slice files refused.", ("acquisition", "reason")),
-    "fibsem_slices_missing": Metric("gauge", "Expected z that have not come.", ("acquisition",)),
+    "fibsem_slices_missing": Metric(
+        "gauge", "Expected z that neither came nor were declared missing.", ("acquisition",)
+    ),
     "fibsem_slices_unaccounted": Metric("gauge", "Files or z that no ledger entry explains.", ("acquisition",)),
     "fibsem_slice_frontier_index": Metric("gauge", "Last z up to which a stage is complete.", ("acquisition", "stage")),
     "fibsem_slice_last_seen_timestamp_seconds": Metric("gauge", "When the last slice appeared.", ("acquisition",)),

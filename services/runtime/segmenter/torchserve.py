@@ -170,6 +170,7 @@ class TorchServeSegmenter:
                     f"{self._settings.url} serves {found.identity}, this client began with {self._server.identity}"
                 )
             self._trusted = True
+            self._metrics.set("fibsem_inference_canary_ok", 1)
             return self._server
 
     def _inspected(self) -> _KnownServer:
@@ -234,6 +235,7 @@ class TorchServeSegmenter:
 
     def _failed(self, reason: str) -> None:
         self._trusted = False
+        self._metrics.set("fibsem_inference_canary_ok", 0)
         if reason == "timeout":
             # A server that is merely slow would be timed out for ever by as many requests at once.
             self._in_flight = max(1, self._in_flight // 2)

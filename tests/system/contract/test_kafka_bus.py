@@ -18,7 +18,7 @@ from tests.system.servers.kafka import given_kafka, running_kafka
 
 pytestmark = pytest.mark.system
 
-SESSION_S = 3.0
+SESSION_S = 5.0
 HEARTBEAT_S = 0.3
 TURN_S = 0.25
 

@@ -1,0 +1,95 @@
+"""Science: whether slices and results look as they should."""
+
+from __future__ import annotations
+
+from deploy.grafana.panels import Board, Panel, Query, Row
+
+ONE = '{acquisition=~"$acquisition"}'
+
+SLICES = Row(
+    "Slices",
+    (
+        Panel(
+            "How bright are slices?",
+            "Mean 8-bit grey of the last slice, and what was usual in the last six hours.",
+            (
+                Query(f"fibsem:slice_intensity:mean{ONE}", "{{acquisition}}"),
+                Query(f"fibsem:slice_intensity:usual{ONE}", "{{acquisition}} usual"),
+            ),
+            unit="none",
+            runbook="QualityDrift",
+        ),
+        Panel(
+            "How far from usual?",
+            "In standard deviations of the last six hours; beyond four for ten minutes is an alert.",
+            (Query(f"abs(fibsem:slice_intensity:zscore{ONE})", "{{acquisition}}"),),
+            unit="none",
+            warn=3,
+            alarm=4,
+            runbook="QualityDrift",
+        ),
+        Panel(
+            "Nuclei in a slice",
+            "Mean over 15 minutes. It changes slowly; a jump is a change of the sample, the beam or the detection.",
+            (Query(f"fibsem:slice_nuclei:mean{ONE}", "{{acquisition}}"),),
+            unit="none",
+        ),
+    ),
+)
+
+NUCLEI = Row(
+    "Nuclei",
+    (
+        Panel(
+            "Nuclei that still grow",
+            "Followed through z at this moment.",
+            (Query(f"max by (acquisition) (fibsem_nuclei_open{ONE})", "{{acquisition}}"),),
+            kind="steps",
+            unit="none",
+            width=12,
+        ),
+        Panel(
+            "Nuclei opened and closed",
+            "Since the follower started. Every one that opens closes; many short ones mean that tracks break.",
+            (
+                Query(f"sum by (acquisition) (fibsem_nuclei_opened_total{ONE})", "opened {{acquisition}}"),
+                Query(f"sum by (acquisition) (fibsem_nuclei_closed_total{ONE})", "closed {{acquisition}}"),
+            ),
+            kind="steps",
+            unit="none",
+            width=12,
+        ),
+    ),
+)
+
+PLANES = Row(
+    "Label planes",
+    (
+        Panel(
+            "Connected regions in a plane, by class",
+            "Mean over 15 minutes. A pachytene nucleus shows about a dozen of chromosome.",
+            (Query("fibsem:crop_components:mean", "{{label_class}}"),),
+            unit="none",
+        ),
+        Panel(
+            "How sure are the networks, by class?",
+            "Mean probability of the class they chose. A slow fall is a drift of the images away from the training.",
+            (Query("fibsem:crop_confidence:mean", "{{label_class}}"),),
+            unit="percentunit",
+        ),
+        Panel(
+            "How sure in the worst tenth of planes?",
+            "One plane in ten is below.",
+            (
+                Query(
+                    "histogram_quantile(0.1, sum by (label_class, le)"
+                    " (rate(fibsem_crop_confidence_ratio_bucket[15m])))",
+                    "{{label_class}}",
+                ),
+            ),
+            unit="percentunit",
+        ),
+    ),
+)
+
+BOARD = Board("fibsem-science", "Science", "Do slices and results look as they should?", (SLICES, NUCLEI, PLANES))

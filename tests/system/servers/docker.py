@@ -1,0 +1,71 @@
+"""A Docker engine and compose: those that are there, else the engine started by hand and compose built with Go."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.system.servers.process import ServerProcess
+from tests.system.servers.provision import built, require_tool, run
+
+COMPOSE = "v5.4.0"
+BASE_IMAGE = "fibsem-base:bookworm"
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def _engine_answers() -> bool:
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def running_engine(folder: Path) -> Iterator[None]:
+    """Give a Docker engine that answers.
+
+    Raises
+    ------
+    ServerNotProvidedError
+        If there is none and none can be started.
+    """
+    require_tool("docker", "apt-get install docker.io")
+    if _engine_answers():
+        yield
+        return
+    engine = require_tool("dockerd", "apt-get install docker.io")
+    process = ServerProcess([engine], folder / "dockerd.log", _engine_answers)
+    process.start()
+    try:
+        yield
+    finally:
+        process.stop()
+
+
+def compose() -> list[str]:
+    """Return the command of docker compose."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    return [str(built(f"compose-{COMPOSE}", _build_compose) / "docker-compose")]
+
+
+def _build_compose(folder: Path) -> None:
+    go = require_tool("go", "install Go 1.24 or later, or docker compose")
+    module = folder / "module"
+    module.mkdir()
+    run([go, "mod", "init", "compose"], module)
+    run([go, "get", "-tool", f"github.com/docker/compose/v5/cmd@{COMPOSE}"], module)
+    program = str(folder / "docker-compose")
+    run(
+        [go, "build", "-ldflags", "-s -w", "-o", program, "github.com/docker/compose/v5/cmd"], module, patience_s=1800.0
+    )
+    shutil.rmtree(module)
+
+
+def base_image() -> str:
+    """Return the name of a base image, made from Debian's packages if it is not there yet."""
+    known = subprocess.run(["docker", "image", "inspect", BASE_IMAGE], capture_output=True, check=False)
+    if known.returncode:
+        require_tool("debootstrap", "apt-get install debootstrap")
+        run([str(REPOSITORY / "deploy" / "base" / "build.sh"), BASE_IMAGE], REPOSITORY)
+    return BASE_IMAGE

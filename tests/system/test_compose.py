@@ -1,0 +1,111 @@
+"""`docker compose up` with the simulated microscope, to a finished result that equals a local run's.
+
+Everything is built on a base of Debian's packages, since nothing need be pulled for that: Kafka, MinIO, TorchServe,
+Prometheus, Alertmanager and every service. Grafana cannot be built that way; its panels are proven elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.contracts.values import VoxelSize
+from services.embedded.run import Parts
+from services.embedded.settings import RunSettings
+from services.runtime.clock import SystemClock
+from services.runtime.deployment import SHIPPED_MODELS
+from services.simulator.simulate import simulate, spec_for
+from tests.support.toy_acquisition import Runner
+from tests.system.servers.docker import REPOSITORY, base_image, compose, running_engine
+
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(5400)]
+
+PROJECT = "fibsem-nuclei-test"
+BUILT = ("kafka", "prometheus", "minio", "ingest", "torchserve")
+STARTED = (
+    "kafka", "minio", "torchserve", "prometheus", "alertmanager",
+    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components",
+)  # fmt: skip
+SEED, NUCLEI = 5, 1
+
+
+class Stack:
+    """The compose project of the test."""
+
+    def __init__(self, results: Path) -> None:
+        self._compose = [
+            *compose(), "--project-name", PROJECT,
+            "-f", "docker-compose.yml", "-f", "deploy/docker-compose.local.yml",
+        ]  # fmt: skip
+        self._environment = {
+            **os.environ,  # noqa: TID251 (handed on, not read)
+            "BASE_IMAGE": base_image(),
+            "BUILD_NETWORK": "host",
+            # The engine's own builder makes what this old one cannot, and is not on every machine.
+            "DOCKER_BUILDKIT": "0",
+            "COMPOSE_PARALLEL_LIMIT": "1",
+            "RESULTS": str(results),
+            "SEED": str(SEED),
+            "NUCLEI": str(NUCLEI),
+            "PERIOD_S": "0.2",
+        }
+
+    def run(self, *words: str, patience_s: float = 1800.0) -> str:
+        done = subprocess.run(
+            [*self._compose, *words],
+            cwd=REPOSITORY,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=patience_s,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+        return done.stdout
+
+    def operate(self, *words: str) -> str:
+        return self.run("run", "--rm", "-T", "operate", "fibsem-nuclei", *words)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    results = tmp_path / "results"
+    results.mkdir()
+    # The containers' user writes there.
+    results.chmod(0o777)
+    subprocess.run(["python3", str(REPOSITORY / "deploy" / "make_secrets.py")], check=True)
+    with running_engine(tmp_path):
+        stack = Stack(results)
+        for service in BUILT:
+            stack.run("build", "--quiet", service, patience_s=3600.0)
+        yield stack
+        stack.run("--profile", "simulate", "--profile", "tools", "down", "--volumes", "--remove-orphans")
+
+
+def local_manifest(folder: Path) -> str:
+    """Return the manifest of the same acquisition, simulated and segmented in one process."""
+    spec = spec_for(SEED, 16.0, NUCLEI, None)
+    simulate(folder / "sim", spec, period_s=None, progress=lambda _done, _total: None, wait=SystemClock().wait)
+    settings = RunSettings(
+        acquisition="live",
+        slices=(folder / "sim" / "slices",),
+        voxel_size=VoxelSize(z_nm=16, y_nm=16, x_nm=16),
+        models=SHIPPED_MODELS,
+    )
+    return Runner(folder / "local", settings, parts=Parts()).to_the_end(100_000)
+
+
+def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:
+    stack.run("up", "--detach", "--no-build", *STARTED)
+    stack.run("--profile", "simulate", "up", "--detach", "--no-build", "microscope")
+    said = stack.operate("collect", "--wait", "--out", "/results/live")
+    assert "complete" in said
+    assert (tmp_path / "results" / "live" / "MANIFEST.sha256").read_text() == local_manifest(tmp_path)
+    assert "healthy" in stack.run("ps", "--format", "{{.Name}} {{.Status}}")
+    targets = stack.run("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
+    for service in ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components"):
+        assert f'job="{service}"' in targets
