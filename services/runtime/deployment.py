@@ -60,8 +60,7 @@ class Deployment(BaseSettings):
 
 def bus_of(deployment: Deployment, metrics: Metrics) -> KafkaBus:
     """Return a connection to the bus."""
-    del metrics
-    return KafkaBus(deployment.kafka)
+    return KafkaBus(deployment.kafka, metrics=metrics)
 
 
 def store_of(deployment: Deployment, metrics: Metrics) -> S3Store:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from services.runtime.bus.port import Bus, TopicPartition
+from services.runtime.bus.port import Bus, OffsetResetError, TopicPartition
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.deployment import Deployment, bus_of, store_of
 from services.runtime.errors import TransientError
@@ -38,6 +38,7 @@ IDLE_S = 0.2
 MEASURE_EVERY_S = 5.0
 # Longest honest turn: a batch of crops on a slow processor, or an outage that every time-out runs into.
 STUCK_AFTER_S = 300.0
+LINGER_S = 12.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
@@ -166,6 +167,13 @@ def host(make: Callable[[Site], Turns], deployment_type: type[Deployment] = Depl
         try:
             with _connected(deployment, metrics, clock, stop) as site:
                 _take_turns(make, site, heartbeat, state)
+        except OffsetResetError as error:
+            log.critical("records_were_lost", error=str(error))
+            for topic in sorted(error.topics):
+                metrics.increment("fibsem_offset_resets_total", 1, topic=topic)
+            # Long enough to be scraped: the alert is all that a person may see of this.
+            clock.wait(LINGER_S, stop)
+            return 1
         except DeadLetterBurstError as error:
             log.critical("stopped_rather_than_refuse_everything", error=str(error))
             return 1

@@ -13,10 +13,11 @@ from kafka.producer.future import FutureRecordMetadata
 from services.contracts.topics import Topic
 from services.runtime.bus.kafka_broker import Broker
 from services.runtime.bus.kafka_connection import faults_told_apart, opened
-from services.runtime.bus.kafka_consumer import TYPE_HEADER, VERSION_HEADER, KafkaConsumer
+from services.runtime.bus.kafka_consumer import ORIGIN_HEADER, TYPE_HEADER, VERSION_HEADER, KafkaConsumer
 from services.runtime.bus.kafka_settings import KafkaSettings, ms
 from services.runtime.bus.port import Outgoing, TopicPartition
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.metrics.port import Metrics
 
 # Waiting for the answers goes on a little after the records' own time is up, so that each has its own answer.
 GRACE_S = 2.0
@@ -39,9 +40,12 @@ class KafkaBus:
         Where the broker is, and how long anything may take.
     clock
         Times the asking again.
+    metrics
+        Takes how far the broker's clock is from this machine's.
     """
 
-    def __init__(self, settings: KafkaSettings, *, clock: Clock | None = None) -> None:
+    def __init__(self, settings: KafkaSettings, *, clock: Clock | None = None, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics
         self._settings = settings
         self._clock = clock or SystemClock()
         self._broker = Broker(settings, self._clock)
@@ -61,7 +65,7 @@ class KafkaBus:
 
     def producer(self) -> KafkaProducer:
         """Return a producer of its own."""
-        producer = KafkaProducer(self._settings, self._broker)
+        producer = KafkaProducer(self._settings, self._broker, self._clock, self._metrics)
         self._given.append(producer)
         return producer
 
@@ -95,9 +99,11 @@ class KafkaBus:
 class KafkaProducer:
     """Writes records; each stands in its partition once, however often the client had to send it."""
 
-    def __init__(self, settings: KafkaSettings, broker: Broker) -> None:
+    def __init__(self, settings: KafkaSettings, broker: Broker, clock: Clock, metrics: Metrics | None) -> None:
         self._settings = settings
         self._broker = broker
+        self._clock = clock
+        self._metrics = metrics
         self._version = version("fibsem-nuclei").encode()
         self._client: kafka.KafkaProducer | None = None
 
@@ -129,6 +135,7 @@ class KafkaProducer:
             if failures:
                 self._leave_if_broken(failures)
                 raise failures[0]
+            self._tell_the_time(sent[-1].value.timestamp)
 
     def close(self) -> None:
         """Release the connection."""
@@ -161,8 +168,15 @@ class KafkaProducer:
 
     def _send(self, client: kafka.KafkaProducer, record: Outgoing) -> FutureRecordMetadata:
         headers = [(TYPE_HEADER, record.message_type.encode()), (VERSION_HEADER, self._version)]
+        if record.origin_unix_s is not None:
+            headers.append((ORIGIN_HEADER, repr(record.origin_unix_s).encode()))
         # The client's own partitioner hashes the key alone: equally many partitions, equal partition.
         return client.send(record.topic, value=record.payload, key=record.key.encode(), headers=headers)
+
+    def _tell_the_time(self, stamp_ms: int) -> None:
+        """Compare the broker's clock, which stamped the record, with this machine's."""
+        if self._metrics is not None and stamp_ms > 0:
+            self._metrics.set("fibsem_clock_offset_seconds", stamp_ms / 1000 - self._clock.unix_s())
 
     def _require_fitting(self, record: Outgoing) -> None:
         size = len(record.payload) + len(record.key.encode()) + FRAME_BYTES

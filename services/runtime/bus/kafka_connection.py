@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import kafka.errors as faults
+import structlog
 from kafka.net.compat import KafkaNetClient
 
-from services.runtime.bus.kafka_settings import KafkaSettings
+from services.runtime.bus.kafka_settings import KafkaSettings, ms
 from services.runtime.errors import TransientError
 
+log = structlog.get_logger()
+
 Client = TypeVar("Client")
+
+TRIES = 5
 
 REFUSALS = (
     faults.AuthorizationError,
@@ -81,15 +86,19 @@ def opened(settings: KafkaSettings, make: Callable[..., Client], **options: obje
     try:
         return make(kafka_client=begin, **settings.connection(), **options)
     except faults.KafkaError:
-        # The constructor leaves its thread running when it gives up: an outage of an hour would collect thousands.
-        for client in begun:
-            client.close()
-        _refuse_bad_certificate(settings)
+        # kafka-python says no more than that time is up, whatever kept it out.
+        try:
+            _refuse_bad_certificate(settings)
+            _refuse_bad_password(settings, begun)
+        finally:
+            # The constructor leaves its thread running when it gives up: a long outage would collect thousands.
+            for client in begun:
+                client.close()
         raise
 
 
 def _refuse_bad_certificate(settings: KafkaSettings) -> None:
-    """Raise if it is the broker's certificate that keeps us out: kafka-python only says that time is up."""
+    """Raise if it is the broker's certificate that keeps us out."""
     context = settings.tls()
     if context is None:
         return
@@ -104,3 +113,26 @@ def _refuse_bad_certificate(settings: KafkaSettings) -> None:
         ) from error
     except OSError:
         return
+
+
+def _refuse_bad_password(settings: KafkaSettings, begun: Sequence[KafkaNetClient]) -> None:
+    """Raise if it is the user that keeps us out, by connecting again and hearing the answer."""
+    if settings.user is None or not begun:
+        return
+    manager = begun[-1]._manager  # noqa: SLF001 (the client tells nobody why it was not let in)
+    node = manager.cluster.bootstrap_brokers()[0].node_id
+
+    async def connect() -> None:
+        manager.reset_backoff(node)
+        await manager.get_connection(node, timeout_ms=ms(settings.request_timeout_s))
+
+    for _ in range(TRIES):
+        try:
+            manager.run(connect)
+        except REFUSALS:
+            raise
+        except faults.KafkaError as error:
+            # The broker hangs up on whom it refuses, and the client does not always read the answer first.
+            log.debug("not_connected", error=repr(error))
+        else:
+            return

@@ -30,7 +30,7 @@ from services.runtime.bus.kafka_assignor import CoPartitionedAssignor
 from services.runtime.bus.kafka_broker import Broker
 from services.runtime.bus.kafka_connection import faults_told_apart, opened
 from services.runtime.bus.kafka_settings import KafkaSettings, ms
-from services.runtime.bus.port import PartitionsLostError, Record, TopicPartition
+from services.runtime.bus.port import OffsetResetError, PartitionsLostError, Record, TopicPartition
 from services.runtime.clock import Clock
 from services.runtime.errors import TransientError
 
@@ -38,18 +38,23 @@ log = structlog.get_logger()
 
 TYPE_HEADER = "fibsem-message-type"
 VERSION_HEADER = "fibsem-version"
+ORIGIN_HEADER = "fibsem-origin-unix-s"
 # Silence for so long makes a poll ask whether the broker is there at all.
 ASK_AFTER_S = 5.0
 EVERYTHING = 10_000_000
 CLOSE_S = 1.0
 
 
-class OffsetResetError(Exception):
-    """The log does not have what is to be read next: records were lost, and somebody must decide."""
-
-
 class MemberReplacedError(Exception):
     """Another process joined the group under this member's name; each replica needs a name of its own."""
+
+
+def _seconds(header: bytes | None) -> float | None:
+    """Return a time that a header says, or None where it says none: it is for metrics, and refuses no record."""
+    try:
+        return None if header is None else float(header)
+    except ValueError:
+        return None
 
 
 class _Losses(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
@@ -151,7 +156,7 @@ class KafkaConsumer:
         kept = {place: offset for place, offset in offsets.items() if place in self._owned}
         lost = offsets.keys() - kept.keys()
         if kept and not self._commit(kept):
-            lost = frozenset(offsets)
+            lost = set(offsets)
             self.drop(kept)
         if lost:
             raise PartitionsLostError(lost)
@@ -285,8 +290,11 @@ class KafkaConsumer:
     def _delivered(self, place: TopicPartition, record: ConsumerRecord) -> Record:
         self._uncommitted.setdefault(place, record.offset)
         key = (record.key or b"").decode(errors="replace")
-        message_type = dict(record.headers).get(TYPE_HEADER, b"").decode(errors="replace")
-        return Record(*place, record.offset, key, message_type, record.value or b"")
+        headers = dict(record.headers)
+        message_type = headers.get(TYPE_HEADER, b"").decode(errors="replace")
+        return Record(
+            *place, record.offset, key, message_type, record.value or b"", _seconds(headers.get(ORIGIN_HEADER))
+        )
 
     def _commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Commit; return False if this consumer is no longer who the group takes it for."""
@@ -320,7 +328,8 @@ class KafkaConsumer:
         )
         return OffsetResetError(
             f"group {self._group} cannot go on: {where or error}. Records were deleted or the log was lost: put back "
-            "what is missing with `reconcile`, and reset the group's offsets to the first record"
+            "what is missing with `reconcile`, and reset the group's offsets to the first record",
+            {place.topic for place in asked},
         )
 
     def _replacement(self) -> MemberReplacedError:

@@ -83,6 +83,14 @@ class PartitionsLostError(Exception):
         super().__init__(f"no longer owned: {sorted(self.partitions)}")
 
 
+class OffsetResetError(Exception):
+    """The log does not have what is to be read next: records were lost, and somebody must decide."""
+
+    def __init__(self, detail: str, topics: Iterable[str] = ()) -> None:
+        self.topics = frozenset(topics)
+        super().__init__(detail)
+
+
 class Producer(Protocol):
     """Writes records."""
 

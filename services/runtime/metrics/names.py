@@ -173,7 +173,7 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_consumer_lag_messages": Metric("gauge", "Messages not yet committed.", ("stage", "topic", "partition")),
     "fibsem_consumer_rebalances_total": Metric("counter", "Changes of the partitions a stage owns.", ("stage",)),
     "fibsem_offset_resets_total": Metric("counter", "Committed places that the bus no longer holds.", ("topic",)),
-    "fibsem_clock_offset_seconds": Metric("gauge", "Time of the bus less the time of this machine.", ("stage",)),
+    "fibsem_clock_offset_seconds": Metric("gauge", "Time of the bus less the time of this machine."),
     "fibsem_s3_request_duration_seconds": Metric(
         "histogram", "Time of a request to the store.", ("op", "outcome"), WORK_SECONDS
     ),
