@@ -16,9 +16,8 @@ from services.contracts.keys import sha256
 from services.contracts.values import ArtefactRef
 from services.runtime.errors import TransientError
 from services.runtime.store.directory import DirectoryStore
-from services.runtime.store.port import InvalidKeyError
 from services.runtime.store.directory_staging import STAGING
-from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
+from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore, InvalidKeyError
 from tests.contract.store_suite import SEVERAL_CHUNKS, StoreContract, StoreHarness
 
 

@@ -16,7 +16,12 @@ from services.runtime.bus.port import Bus, Consumer, Producer
 from tests.contract.bus_suite import BusContract, BusHarness
 from tests.system.servers.kafka import given_kafka, running_kafka
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    # kafka-python leaves some sockets of what it closes to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SESSION_S = 5.0
 HEARTBEAT_S = 0.3

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import kafka
 import pytest
@@ -227,7 +228,7 @@ def test_a_replay_leaves_no_group_behind(server: KafkaServer, bus: KafkaBus, top
     assert not [name for name, count in members.items() if name.startswith("replay-") and count]
 
 
-def _groups(admin: KafkaAdminClient) -> list[dict[str, object]]:
+def _groups(admin: KafkaAdminClient) -> list[dict[str, Any]]:
     names = [found["group_id"] for found in admin.list_groups()]
     described = admin.describe_groups(names) if names else {}
     return list(described.values()) if isinstance(described, dict) else list(described)

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings
 
 from deploy.alertmanager.render import AlertSettings
 from deploy.make_secrets import USERS, files
-from services.contracts.values import Identifier
+from services.contracts.values import Identifier, VoxelSize
 from services.deployed.__main__ import SetUpDeployment
 from services.ingest.__main__ import IngestDeployment
 from services.runtime.deployment import Deployment
@@ -127,7 +127,7 @@ def test_what_compose_says_makes_settings(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, str(value))
     settings = IngestDeployment()
     assert settings.acquisition == "live"
-    assert settings.voxel_size.zyx_nm == (16, 16, 16)
+    assert settings.voxel_size == VoxelSize(z_nm=16, y_nm=16, x_nm=16)
     monkeypatch.setenv("FIBSEM_KAFKA__BOOTSTRAP_SERVERS", "kafka:9092")
     with pytest.raises(ValidationError, match="bootstrap_servers"):
         IngestDeployment()

@@ -418,12 +418,12 @@ def prepared(folder: Path) -> Path:
     subprocess.run([sys.executable, copy / "make_secrets.py"], check=True, capture_output=True)
     for secret in (copy / ".secrets").glob("*.env"):
         shutil.copy(secret, copy / "kubernetes" / "secrets")
-    alerts = [
+    alerts: list[str | Path] = [
         sys.executable,
         copy / "alertmanager" / "render.py",
         copy / "kubernetes" / "monitoring" / "alertmanager.yml",
     ]
-    subprocess.run(alerts, check=True)
+    subprocess.run(alerts, check=True, capture_output=True)
     site = copy / "kubernetes" / "overlays" / "site"
     (site / "kafka.env").write_text("FIBSEM_KAFKA__USER=u\nFIBSEM_KAFKA__PASSWORD=p\n")
     (site / "authorities.pem").write_text("none\n")

@@ -86,7 +86,7 @@ def test_what_was_segmented_before_is_said_again_and_not_computed_again(bench: B
 
 
 def test_a_crop_that_the_networks_refuse_is_a_fault_of_the_message(bench: Bench) -> None:
-    with pytest.raises(PermanentError, match="crop_refused.*raise max_pixels"):
+    with pytest.raises(PermanentError, match=r"crop_refused.*raise max_pixels"):
         bench.handler.handle([bench.crop(3, side=240)])
 
 
