@@ -22,9 +22,9 @@ from services.contracts.topics import Topic
 from services.runtime.bus.kafka import KafkaBus, RecordTooLargeError
 from services.runtime.bus.kafka_broker import TopicMismatchError
 from services.runtime.bus.kafka_connection import BusRefusedError
-from services.runtime.bus.kafka_consumer import KafkaConsumer, MemberReplacedError, OffsetResetError
+from services.runtime.bus.kafka_consumer import KafkaConsumer, MemberReplacedError
 from services.runtime.bus.kafka_settings import KafkaSettings
-from services.runtime.bus.port import Outgoing, PartitionsLostError, Record
+from services.runtime.bus.port import OffsetResetError, Outgoing, PartitionsLostError, Record
 from services.runtime.bus.replay import replay
 from services.runtime.errors import TransientError
 from tests.contract.bus_suite import next_offsets, numbered, numbers, outgoing, topic_named
@@ -108,7 +108,12 @@ def publish_patiently(bus: KafkaBus, records: list[Outgoing]) -> None:
     """Publish again for as long as that takes, as the service loop does."""
     producer = bus.producer()
     left = [records]
-    until(lambda: not left, lambda: (producer.publish(left[0]), left.clear()))
+
+    def once() -> None:
+        producer.publish(left[0])
+        left.clear()
+
+    until(lambda: not left, once)
 
 
 def outage_s(call: Callable[[], object]) -> float:

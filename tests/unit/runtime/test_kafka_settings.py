@@ -40,7 +40,7 @@ def test_the_password_is_not_shown() -> None:
         ({"delivery_timeout_s": 5.0}, "at least request_timeout_s"),
         ({"min_insync": 2}, "min_insync"),
         ({"request_timeout_s": 0.0}, "greater than 0"),
-        ({"boostrap": "typo"}, "Extra inputs"),
+        ({"brokers": "typo"}, "Extra inputs"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], said: str) -> None:
