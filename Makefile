@@ -14,7 +14,8 @@ PYTEST ?=
 COMPOSE ?= docker compose
 FILES := -f docker-compose.yml $(if $(LOCAL),-f deploy/docker-compose.local.yml) $(if $(GPU),-f deploy/docker-compose.gpu.yml)
 PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
-STACK = $(COMPOSE) $(FILES) $(PROFILES)
+# A device computes in another profile than a processor, and results say which.
+STACK = $(if $(GPU),NUMERIC_PROFILE=$${NUMERIC_PROFILE:-fast}) $(COMPOSE) $(FILES) $(PROFILES)
 
 .PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean \
   system system-full up down logs simulate operate bundle
@@ -45,22 +46,22 @@ test-slow: setup ## The tests that take longer
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'slow and not system'
 
 system: setup ## The deployed system's tests on real servers (Kafka, MinIO, TorchServe, Prometheus), which it provides
-	@$(BIN)/python -m pytest -q $(PYTEST) -m 'system and not full' tests/system
+	@$(BIN)/python -m pytest -q $(PYTEST) -m 'system and not full' tests/system tests/unit/deploy
 
 system-full: setup ## Every row of the failure matrix; hours on two cores
-	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system
+	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system tests/unit/deploy
 
 up: ## Start the deployed system and say what to open; GPU=1, LOCAL=1, SCALE=1
 	@$(PYTHON) deploy/make_secrets.py
 	@$(STACK) up --detach --build --wait
 	@echo "Grafana:     http://localhost:$${GRAFANA_PORT:-3000}   (admin; password in deploy/.secrets/grafana.env)"
-	@echo "How it is:   make operate VERB=status"
+	@echo "How it is:   make operate VERB='status stack'"
 
 simulate: ## Start a simulated microscope in the deployed system
 	@$(STACK) --profile simulate up --detach --build microscope
 	@echo "Slices are being milled; watch them in Grafana, or: make logs"
 
-operate: ## Run a verb in the deployed system: make operate VERB='collect --wait --out /results/live'
+operate: ## Run a verb in the deployed system: make operate VERB='collect stack --wait --out /results/live'
 	@$(STACK) run --rm operate fibsem-nuclei $(VERB)
 
 logs: ## Follow what the services say

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from services.cli.console import OUT
 from services.cli.display import RunDisplay
-from services.cli.sites import AcquisitionName, Where, local_settings, site_of
+from services.cli.sites import AcquisitionName, Where, local_settings, settings_file, site_of
 from services.ingest.requests import DeclareMissing, FinishAcquisition, ResolveConflict
 from services.runtime.bus.port import Outgoing
 from services.runtime.clock import SystemClock
@@ -34,7 +34,7 @@ class IncompleteError(RuntimeError):
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    app.command(epilog="Examples: fibsem-nuclei status roi1; fibsem-nuclei status deploy/stack.env --json")(status)
+    app.command(epilog="Examples: fibsem-nuclei status roi1; fibsem-nuclei status stack --json")(status)
     app.command(epilog="Example: fibsem-nuclei ledger roi1 --json")(ledger)
     app.command(epilog="Example: fibsem-nuclei finish roi1")(finish)
     app.command(
@@ -42,14 +42,14 @@ def register(app: typer.Typer) -> None:
     )(declare_missing)
     app.command("resolve-conflict", epilog="Example: fibsem-nuclei resolve-conflict roi1 88 3f2a...")(resolve_conflict)
     app.command(
-        epilog="Examples: fibsem-nuclei collect deploy/stack.env --out roi1 --wait; fibsem-nuclei collect --out roi1"
+        epilog="Examples: fibsem-nuclei collect stack --out roi1 --wait; fibsem-nuclei collect site.env --out roi1"
     )(collect)
     app.command(epilog="Example: fibsem-nuclei reconcile roi1")(reconcile)
     app.command(epilog="Example: fibsem-nuclei verify roi1")(verify)
     app.add_typer(dead_letters_app, name="dead-letters")
 
 
-def status(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
+def status(where: Where, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """Show how far a run is, whether it works at this moment or was stopped."""
     with site_of(where, acquisition) as site:
         settings, found = site.settings, site.ask()
@@ -60,7 +60,7 @@ def status(where: Where = None, as_json: AsJson = False, acquisition: Acquisitio
     OUT.print(found["line"] if found else "nothing was worked on yet", markup=False, highlight=False, soft_wrap=True)
 
 
-def ledger(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
+def ledger(where: Where, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """Show both ledgers: what became of every file, and of every z; both sums always close."""
     with site_of(where, acquisition) as site:
         books = site.ask().get("ledger", {})
@@ -72,11 +72,11 @@ def ledger(where: Where = None, as_json: AsJson = False, acquisition: Acquisitio
         for state, number in book.items():
             table.add_row(state.replace("_", " "), str(number))
         OUT.print(table)
-    if where is not None and (where / "ledger.csv").exists():
+    if (where / "ledger.csv").exists():
         OUT.print(f"every file and z: {where / 'ledger.csv'}")
 
 
-def finish(where: Where = None, acquisition: AcquisitionName = None) -> None:
+def finish(where: Where, acquisition: AcquisitionName = None) -> None:
     """Say that a watched acquisition has ended; what is there is completed (`run --watch` then exits)."""
     with site_of(where, acquisition) as site:
         site.requests.leave(FinishAcquisition())
@@ -84,7 +84,7 @@ def finish(where: Where = None, acquisition: AcquisitionName = None) -> None:
 
 
 def declare_missing(
-    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
+    where: Where,
     z_first: Annotated[int, typer.Argument(min=0, help="first z that will not come")],
     z_last: Annotated[int | None, typer.Argument(min=0, help="last one; default: the same")] = None,
     reason: Reason = "declared by the operator",
@@ -98,7 +98,7 @@ def declare_missing(
 
 
 def resolve_conflict(
-    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
+    where: Where,
     z: Annotated[int, typer.Argument(min=0, help="the z that two different files give")],
     sha256: Annotated[str, typer.Argument(help="hash of the file to take, as in ledger.csv")],
     reason: Reason = "resolved by the operator",
@@ -111,7 +111,7 @@ def resolve_conflict(
 
 
 def collect(
-    where: Where = None,
+    where: Where,
     out: Annotated[Path, typer.Option(help="folder for the results")] = Path("out/collected"),
     wait: Annotated[bool, typer.Option(help="wait until the acquisition is complete")] = False,
     partial: Annotated[bool, typer.Option(help="collect what is there of one that is not complete")] = False,
@@ -125,7 +125,7 @@ def collect(
     from services.report import write_report
 
     clock = SystemClock()
-    with stop_event_on_signals() as stop, connected(where) as stack:
+    with stop_event_on_signals() as stop, connected(settings_file(where)) as stack:
         settings = settings_of(stack.store, acquisition)
         while not (found := standing(stack, settings.acquisition)).complete and not partial:
             OUT.print(found.line(), markup=False, highlight=False, soft_wrap=True)
@@ -140,13 +140,13 @@ def collect(
     OUT.print(f"{found.line()}\nmanifest: {manifest}\nreport: [bold]{report}[/]", soft_wrap=True)
 
 
-def reconcile(where: Where = None) -> None:
+def reconcile(where: Where) -> None:
     """Rebuild the bus from the store alone, after it was lost or damaged; results stay the same."""
-    if where is None or not where.is_dir():
+    if not where.is_dir():
         from services.deployed.rebuilding import reconcile as say_again
         from services.deployed.stack import connected
 
-        with connected(where) as stack:
+        with connected(settings_file(where)) as stack:
             counts = say_again(stack)
         OUT.print(
             f"said again: {', '.join(f'{count} messages of {name}' for name, count in counts.items()) or 'nothing'}"
@@ -173,7 +173,7 @@ def verify(out: Annotated[Path, typer.Argument(exists=True, file_okay=False, hel
 
 
 @dead_letters_app.command("list")
-def dead_letters_list(where: Where = None, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
+def dead_letters_list(where: Where, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """List what was refused, and why."""
     with site_of(where, acquisition) as site:
         letters = list(site.dead_letters())
@@ -189,7 +189,7 @@ def dead_letters_list(where: Where = None, as_json: AsJson = False, acquisition:
 
 @dead_letters_app.command("export")
 def dead_letters_export(
-    where: Annotated[Path, typer.Argument(exists=True, help="OUT of a run, or the settings of a deployed system")],
+    where: Where,
     folder: Annotated[Path, typer.Argument(help="folder for bytes and reasons")],
     acquisition: AcquisitionName = None,
 ) -> None:
@@ -206,7 +206,7 @@ def dead_letters_export(
 
 
 @dead_letters_app.command("reinject")
-def dead_letters_reinject(where: Where = None, acquisition: AcquisitionName = None) -> None:
+def dead_letters_reinject(where: Where, acquisition: AcquisitionName = None) -> None:
     """Put refused messages that nobody has dealt with on their topics again, after what refused them was mended.
 
     A refused file needs no reinjection: replace it in its folder, and the run sees the new one.
@@ -226,7 +226,7 @@ def dead_letters_reinject(where: Where = None, acquisition: AcquisitionName = No
 
 
 @dead_letters_app.command("dismiss")
-def dead_letters_dismiss(where: Where = None, acquisition: AcquisitionName = None) -> None:
+def dead_letters_dismiss(where: Where, acquisition: AcquisitionName = None) -> None:
     """Say that the dead letters of now were dealt with, so that they raise no alert; they stay listed."""
     with site_of(where, acquisition) as site, site.open_dead_letters() as letters:
         pass

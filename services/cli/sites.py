@@ -24,12 +24,10 @@ from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.store.directory import DirectoryStore
 from services.runtime.store.port import ArtefactStore
 
-Where = Annotated[
-    Path | None,
-    typer.Argument(
-        exists=True, help="OUT of a run, or a file with the settings of a deployed system; default: FIBSEM_* variables"
-    ),
-]
+# In place of a path: the deployed system whose settings the environment holds, as it does in every container of it.
+STACK = Path("stack")
+_HELP = "OUT of a run, a file with the settings of a deployed system, or `stack` for the one of the FIBSEM_* variables"
+Where = Annotated[Path, typer.Argument(help=_HELP)]
 AcquisitionName = Annotated[
     str | None, typer.Option("--acquisition", help="which acquisition of a deployed system; default: the only one")
 ]
@@ -104,8 +102,23 @@ def _each_once(messages: Iterable[Message]) -> Iterator[DeadLettered]:
             yield message
 
 
+def settings_file(where: Path) -> Path | None:
+    """Return the file of settings that is meant; None for the settings of the environment.
+
+    Raises
+    ------
+    NoRunError
+        If it is neither a file nor the word for the environment's.
+    """
+    if where.is_file():
+        return where
+    if where == STACK:
+        return None
+    raise NoRunError(f"there is no {where}: give the OUT of a run, a file of FIBSEM_* settings, or the word `stack`")
+
+
 @contextmanager
-def site_of(where: Path | None, acquisition: str | None = None) -> Iterator[Site]:
+def site_of(where: Path, acquisition: str | None = None) -> Iterator[Site]:
     """Open what a verb works on.
 
     Raises
@@ -116,11 +129,7 @@ def site_of(where: Path | None, acquisition: str | None = None) -> Iterator[Site
         If there are no settings of a deployed system.
     """
     with ExitStack() as resources:
-        yield (
-            _local(where, resources)
-            if where is not None and where.is_dir()
-            else _deployed(where, acquisition, resources)
-        )
+        yield (_local(where, resources) if where.is_dir() else _deployed(where, acquisition, resources))
 
 
 def local_settings(out: Path) -> RunSettings:
@@ -150,11 +159,11 @@ def _local(out: Path, resources: ExitStack) -> Site:
     return Site(settings, store, connect, lambda: read_status(out / STATE))
 
 
-def _deployed(where: Path | None, acquisition: str | None, resources: ExitStack) -> Site:
+def _deployed(where: Path, acquisition: str | None, resources: ExitStack) -> Site:
     # Only who asks a deployed system waits for its clients to be imported.
     from services.deployed.stack import connected
     from services.deployed.standing import standing
 
-    stack = resources.enter_context(connected(where))
+    stack = resources.enter_context(connected(settings_file(where)))
     settings = settings_of(stack.store, acquisition)
     return Site(settings, stack.store, lambda: stack.bus, lambda: standing(stack, settings.acquisition).as_json())

@@ -73,7 +73,7 @@ def deployment_of(settings: Path | None) -> Deployment:
     except ValidationError as error:
         where = f"{settings} does not hold" if settings else "the environment does not hold"
         raise NoDeploymentError(
-            f"{where} the settings of a deployed system: name the folder of a run, or a file such as deploy/stack.env. "
+            f"{where} the settings of a deployed system: name the folder of a run, or a file with FIBSEM_* variables. "
             f"{error}"
         ) from error
 

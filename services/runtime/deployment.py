@@ -1,7 +1,6 @@
 """What a deployed service is told, by its environment: `FIBSEM_<NAME>`, parts of a group joined by two underscores.
 
 The same variables go to every container, so that all of them work by one method; each reads what it needs.
-A file of secrets (`FIBSEM_S3__SECRET_KEY` in `/run/secrets/`) counts as a variable of that name.
 """
 
 from __future__ import annotations

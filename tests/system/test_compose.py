@@ -102,7 +102,7 @@ def local_manifest(folder: Path) -> str:
 def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:
     stack.run("up", "--detach", "--no-build", *STARTED)
     stack.run("--profile", "simulate", "up", "--detach", "--no-build", "microscope")
-    said = stack.operate("collect", "--wait", "--out", "/results/live")
+    said = stack.operate("collect", "stack", "--wait", "--out", "/results/live")
     assert "complete" in said
     assert (tmp_path / "results" / "live" / "MANIFEST.sha256").read_text() == local_manifest(tmp_path)
     assert "healthy" in stack.run("ps", "--format", "{{.Name}} {{.Status}}")

@@ -1,18 +1,61 @@
-"""The deployed system gives the results of a local run, to the byte."""
+"""The deployed system gives the results of a local run, to the byte, and everything that is drawn shows it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from services.runtime.metrics.names import METRICS
 from tests.support.toy_acquisition import Runner
-from tests.system.deployed import System
+from tests.system.deployed import STAGES, System
+from tests.system.servers.prometheus import running_prometheus
+from tests.system.servers.torchserve import TorchServeServer
+from tests.system.test_monitoring import panels_without_data
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 
-def test_a_deployed_run_gives_the_manifest_of_a_local_one(system: System, local: Runner, tmp_path: Path) -> None:
+# What a healthy run on a processor has nothing to say of.
+ONLY_WITH_A_DEVICE = "fibsem_gpu_"
+ONLY_WITH_A_FAULT = frozenset({
+    "fibsem_dependency_retries_total", "fibsem_dlq_messages_total", "fibsem_hash_mismatch_total",
+    "fibsem_inference_failures_total", "fibsem_messages_redelivered_total", "fibsem_offset_resets_total",
+    "fibsem_slices_conflict_total", "fibsem_slices_duplicate_total", "fibsem_slices_quarantined_total",
+})  # fmt: skip
+
+
+def scraped(system: System) -> set[str]:
+    """Return the metrics of ours of which some service has a value."""
+    names = set()
+    for port in system.ports.values():
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10.0) as page:
+            for family in text_string_to_metric_families(page.read().decode()):
+                if family.samples and family.name.startswith("fibsem_"):
+                    names.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    return names
+
+
+def test_a_deployed_run_gives_the_manifest_of_a_local_one_and_every_panel_shows_it(
+    system: System, torchserve: TorchServeServer, local: Runner, tmp_path: Path
+) -> None:
     system.start_all()
-    system.await_complete()
+    targets = {stage: [f"127.0.0.1:{system.ports[f'{stage}-0']}"] for stage in STAGES}
+    targets["torchserve"] = [urlsplit(torchserve.metrics_url).netloc]
+    with running_prometheus(tmp_path / "prometheus", targets) as prometheus:
+        system.await_complete()
+        blank = panels_without_data(prometheus)
+        names = scraped(system)
     assert system.collect(tmp_path / "out") == local.manifest()
+    unset = {name for name in METRICS if name not in names and not name.startswith(ONLY_WITH_A_DEVICE)}
+    assert unset <= ONLY_WITH_A_FAULT
+    assert names <= set(METRICS)
+    unexplained = [
+        (board, panel, expr)
+        for board, panel, expr in blank
+        if ONLY_WITH_A_DEVICE not in expr and not any(name in expr for name in ONLY_WITH_A_FAULT)
+    ]
+    assert unexplained == []

@@ -17,7 +17,7 @@ an offset is asked for that the log does not have, the log was cut or lost, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import kafka
@@ -25,6 +25,7 @@ import kafka.errors as faults
 import structlog
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.base import MemberState
+from kafka.future import Future
 
 from services.runtime.bus.kafka_assignor import CoPartitionedAssignor
 from services.runtime.bus.kafka_broker import Broker
@@ -71,6 +72,34 @@ class _Losses(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """Need nothing: reading begins at what the group committed."""
+
+
+class _JoinedMeanwhile:
+    """A join that ended between two polls, in the guise of one that has not ended yet.
+
+    kafka-python 3.0.12 throws such a join away and begins another; where this member leads the group, that makes
+    all others join again, and so on, without an end if polls are short. A join that has not ended it waits for,
+    and this one answers at once.
+    """
+
+    is_done = False
+
+    def __init__(self, ended: Future) -> None:
+        self._ended = ended
+
+    def add_callback(self, callback: Callable[[bytes], None]) -> None:
+        self._ended.add_callback(callback)
+
+    def add_errback(self, errback: Callable[[BaseException], None]) -> None:
+        self._ended.add_errback(errback)
+
+
+def _keep_join(client: kafka.KafkaConsumer) -> None:
+    """Keep what the group answered since the last poll."""
+    coordinator = client._coordinator  # noqa: SLF001 (see above)
+    join = coordinator._join_task  # noqa: SLF001
+    if join is not None and join.is_done and join.succeeded():
+        coordinator._join_task = _JoinedMeanwhile(join)  # noqa: SLF001
 
 
 class KafkaConsumer:
@@ -261,6 +290,7 @@ class KafkaConsumer:
             waits = TopicPartition(*place) in self._paused or self._buffers.get(TopicPartition(*place))
             (client.pause if waits else client.resume)(place)
         while True:
+            _keep_join(client)
             remaining_s = max(0.0, deadline_s - self._clock.monotonic_s())
             try:
                 batches = client.poll(timeout_ms=1000 * remaining_s, max_records=EVERYTHING)

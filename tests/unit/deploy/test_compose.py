@@ -28,7 +28,7 @@ SWARM = ("deploy/swarm.yml", "deploy/swarm.gpu.yml")
 SETTINGS: tuple[type[BaseSettings], ...] = (
     Deployment, IngestDeployment, SetUpDeployment, DeviceSettings, ServerSettings, AlertSettings,
 )  # fmt: skip
-VARIABLE = re.compile(r"FIBSEM_[A-Za-z0-9_]+")
+VARIABLE = re.compile(r"(?<![A-Z_])FIBSEM_[A-Za-z0-9_]+")
 # Their images say of themselves that they run as nobody, or as Grafana's own user.
 NOT_ROOT_BY_THEMSELVES = ("prom/prometheus:", "prom/alertmanager:", "grafana/grafana:")
 # What is not part of the stack: run once by swarm.sh, or more of the same.
