@@ -13,13 +13,15 @@ import structlog
 from kafka.net.compat import KafkaNetClient
 
 from services.runtime.bus.kafka_settings import KafkaSettings, ms
+from services.runtime.clock import SystemClock
 from services.runtime.errors import TransientError
 
 log = structlog.get_logger()
 
 Client = TypeVar("Client")
 
-TRIES = 5
+TRY_S = 5.0
+TRY_AGAIN_S = 0.1
 
 REFUSALS = (
     faults.AuthorizationError,
@@ -124,9 +126,11 @@ def _refuse_bad_password(settings: KafkaSettings, begun: Sequence[KafkaNetClient
 
     async def connect() -> None:
         manager.reset_backoff(node)
-        await manager.get_connection(node, timeout_ms=ms(settings.request_timeout_s))
+        await manager.get_connection(node, timeout_ms=ms(TRY_S))
 
-    for _ in range(TRIES):
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + TRY_S
+    while clock.monotonic_s() < deadline_s:
         try:
             manager.run(connect)
         except REFUSALS:
@@ -134,5 +138,6 @@ def _refuse_bad_password(settings: KafkaSettings, begun: Sequence[KafkaNetClient
         except faults.KafkaError as error:
             # The broker hangs up on whom it refuses, and the client does not always read the answer first.
             log.debug("not_connected", error=repr(error))
+            clock.wait(TRY_AGAIN_S)
         else:
             return

@@ -133,6 +133,8 @@ class KafkaConsumer:
         self._uncommitted: dict[TopicPartition, int] = {}
         self._buffers: dict[TopicPartition, deque[Any]] = {}
         self._turn = 0
+        self._generation = -1
+        self._joined_s = clock.monotonic_s()
         self._heard_s = clock.monotonic_s()
         self._replaced = False
         self._closed = False
@@ -275,9 +277,15 @@ class KafkaConsumer:
         return () if self._client is None else tuple(self._client.assignment())
 
     def _is_member(self, client: kafka.KafkaConsumer) -> bool:
-        """Return whether what is delivered now could be committed, as far as is known here."""
-        is_heard = not client._coordinator.heartbeat.session_timeout_expired()  # noqa: SLF001
-        return is_heard and client.group_metadata().state is MemberState.STABLE
+        """Return whether what is delivered now could be committed, as far as is known here.
+
+        A process that was frozen is told only by its next heartbeat that the group went on without it.
+        """
+        group, now_s = client.group_metadata(), self._clock.monotonic_s()
+        if group.generation_id != self._generation:
+            self._generation, self._joined_s = group.generation_id, now_s
+        answered_s = max(self._joined_s, client._coordinator.heartbeat.last_receive)  # noqa: SLF001
+        return group.state is MemberState.STABLE and now_s - answered_s < self._settings.session_timeout_s
 
     def _fetch(self, client: kafka.KafkaConsumer, timeout_s: float) -> None:
         """Bring whatever has arrived into the buffers; wait only if there is nothing to deliver.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ from services.runtime.bus.kafka import KafkaBus
 from services.runtime.bus.kafka_consumer import KafkaConsumer
 from services.runtime.bus.kafka_settings import KafkaSettings
 from services.runtime.bus.port import Bus, Consumer, Producer
-from tests.contract.bus_suite import BusContract, BusHarness
+from services.runtime.metrics.recording import RecordingMetrics
+from tests.contract.bus_suite import BusContract, BusHarness, outgoing, topic_named
 from tests.system.servers.kafka import given_kafka, running_kafka
 
 pytestmark = [
@@ -109,3 +111,27 @@ class TestKafkaBus(BusContract):
         harness = KafkaHarness(bootstrap)
         yield harness
         harness.bus.close()
+
+
+@pytest.fixture
+def bus(bootstrap: str) -> Iterator[tuple[KafkaBus, RecordingMetrics]]:
+    metrics = RecordingMetrics()
+    bus = KafkaBus(settings_for(bootstrap), metrics=metrics)
+    yield bus, metrics
+    bus.close()
+
+
+def test_when_a_slice_appeared_travels_with_what_follows_from_it(bus: tuple[KafkaBus, RecordingMetrics]) -> None:
+    topic = topic_named("origin")
+    bus[0].create_topics([topic])
+    bus[0].producer().publish([dataclasses.replace(outgoing(topic, "key"), origin_unix_s=1_700_000_000.25)])
+    consumer = bus[0].consumer(f"group-{topic.name}", [topic.name], "a")
+    records = [record for _ in range(40) for record in consumer.poll(1, TURN_S)]
+    assert [record.origin_unix_s for record in records] == [1_700_000_000.25]
+
+
+def test_the_clock_of_the_broker_is_compared_with_that_of_this_machine(bus: tuple[KafkaBus, RecordingMetrics]) -> None:
+    topic = topic_named("clock")
+    bus[0].create_topics([topic])
+    bus[0].producer().publish([outgoing(topic, "key")])
+    assert 0 < abs(bus[1].value("fibsem_clock_offset_seconds")) < 5.0

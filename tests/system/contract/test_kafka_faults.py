@@ -368,7 +368,9 @@ def test_the_other_takes_over_from_a_killed_member_and_gives_back_to_one_that_re
     until(lambda: len(survivor.assignment()) == 4, lambda: survivor.poll(1, TURN_S))
     assert time.monotonic() - killed_s < LONG_SESSION_S + 15
     returned = start("read", settings, topic, group, "b")
-    until(lambda: len(survivor.assignment()) == 2, lambda: survivor.poll(1, TURN_S))
+    said = [""]
+    assert returned.stdout is not None
+    until(lambda: said[-1] == "2\n", lambda: (survivor.poll(1, TURN_S), said.append(returned.stdout.readline())))
     kill(returned)
     bus.producer().publish(numbered(topic, 20))
     # Under the same name before its session ends: no waiting for that, and the survivor keeps what it has.
