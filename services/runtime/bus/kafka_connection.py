@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import kafka.errors as faults
-import structlog
 from kafka.net.compat import KafkaNetClient
 
-from services.runtime.bus.kafka_settings import KafkaSettings, ms
-from services.runtime.clock import SystemClock
+from services.runtime.bus.kafka_settings import KafkaSettings
 from services.runtime.errors import TransientError
-
-log = structlog.get_logger()
 
 Client = TypeVar("Client")
 
-TRY_S = 5.0
-TRY_AGAIN_S = 0.1
+# Questions of Kafka's protocol, by their numbers.
+SASL_HANDSHAKE = 17
+SASL_AUTHENTICATE = 36
 
 REFUSALS = (
     faults.AuthorizationError,
@@ -90,8 +88,7 @@ def opened(settings: KafkaSettings, make: Callable[..., Client], **options: obje
     except faults.KafkaError:
         # kafka-python says no more than that time is up, whatever kept it out.
         try:
-            _refuse_bad_certificate(settings)
-            _refuse_bad_password(settings, begun)
+            _refuse_what_waiting_does_not_cure(settings)
         finally:
             # The constructor leaves its thread running when it gives up: a long outage would collect thousands.
             for client in begun:
@@ -99,15 +96,23 @@ def opened(settings: KafkaSettings, make: Callable[..., Client], **options: obje
         raise
 
 
-def _refuse_bad_certificate(settings: KafkaSettings) -> None:
-    """Raise if it is the broker's certificate that keeps us out."""
+def _refuse_what_waiting_does_not_cure(settings: KafkaSettings) -> None:
+    """Raise if it is the broker's certificate, or our password, that keeps us out.
+
+    The broker hangs up on whom it refuses, and kafka-python rarely reads its reason first: so the same question is
+    asked here once more, and the answer read in peace.
+    """
     context = settings.tls()
     if context is None:
         return
     host, _, port = settings.servers[0].rpartition(":")
+    address = (host, int(port))
     try:
-        with socket.create_connection((host, int(port)), settings.request_timeout_s) as plain:
-            context.wrap_socket(plain, server_hostname=host).close()
+        with (
+            socket.create_connection(address, settings.request_timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=host) as line,
+        ):
+            refusal = _refusal(line, settings)
     except ssl.SSLCertVerificationError as error:
         raise BusRefusedError(
             f"the certificate of {settings.servers[0]} is not to be trusted ({error.verify_message}): "
@@ -115,29 +120,29 @@ def _refuse_bad_certificate(settings: KafkaSettings) -> None:
         ) from error
     except OSError:
         return
+    if refusal is not None:
+        raise refusal
 
 
-def _refuse_bad_password(settings: KafkaSettings, begun: Sequence[KafkaNetClient]) -> None:
-    """Raise if it is the user that keeps us out, by connecting again and hearing the answer."""
-    if settings.user is None or not begun:
-        return
-    manager = begun[-1]._manager  # noqa: SLF001 (the client tells nobody why it was not let in)
-    node = manager.cluster.bootstrap_brokers()[0].node_id
+def _refusal(line: socket.socket, settings: KafkaSettings) -> faults.KafkaError | None:
+    """Return what the broker says against our user and password, if anything."""
+    if settings.user is None or settings.password is None:
+        return None
+    _exchange(line, SASL_HANDSHAKE, 1, struct.pack(">h", 5) + b"PLAIN")
+    token = f"\0{settings.user}\0{settings.password.get_secret_value()}".encode()
+    answer = _exchange(line, SASL_AUTHENTICATE, 0, struct.pack(">i", len(token)) + token)
+    # A number that says which question this answers, then the error.
+    (code,) = struct.unpack_from(">h", answer, 4)
+    return faults.for_code(code)() if code else None
 
-    async def connect() -> None:
-        manager.reset_backoff(node)
-        await manager.get_connection(node, timeout_ms=ms(TRY_S))
 
-    clock = SystemClock()
-    deadline_s = clock.monotonic_s() + TRY_S
-    while clock.monotonic_s() < deadline_s:
-        try:
-            manager.run(connect)
-        except REFUSALS:
-            raise
-        except faults.KafkaError as error:
-            # The broker hangs up on whom it refuses, and the client does not always read the answer first.
-            log.debug("not_connected", error=repr(error))
-            clock.wait(TRY_AGAIN_S)
-        else:
-            return
+def _exchange(line: socket.socket, question: int, version: int, body: bytes) -> bytes:
+    """Return the broker's answer to one question of its protocol."""
+    asked = struct.pack(">hhih", question, version, 1, -1) + body
+    line.sendall(struct.pack(">i", len(asked)) + asked)
+    with line.makefile("rb") as answers:
+        (size,) = struct.unpack(">i", answers.read(4).rjust(4, b"\0"))
+        answer = answers.read(size)
+    if not size or len(answer) < size:
+        raise ConnectionResetError(f"the broker hung up in answer {question}")
+    return answer

@@ -295,8 +295,13 @@ def test_after_the_log_was_lost_nothing_new_is_skipped(
     producer.publish(numbered(topic, 200))
     consumer.commit(next_offsets(read(consumer, 200)))
     server.wipe()
-    made: list[None] = []
-    until(lambda: bool(made), lambda: made.append(bus.create_topics([topic])))  # type: ignore[func-returns-value]
+    created = threading.Event()
+
+    def create() -> None:
+        bus.create_topics([topic])
+        created.set()
+
+    until(created.is_set, create)
     publish_patiently(bus, numbered(topic, 40))
     found: list[int] = []
     try:
@@ -369,8 +374,14 @@ def test_the_other_takes_over_from_a_killed_member_and_gives_back_to_one_that_re
     assert time.monotonic() - killed_s < LONG_SESSION_S + 15
     returned = start("read", settings, topic, group, "b")
     said = [""]
-    assert returned.stdout is not None
-    until(lambda: said[-1] == "2\n", lambda: (survivor.poll(1, TURN_S), said.append(returned.stdout.readline())))
+    lines = returned.stdout
+    assert lines is not None
+
+    def listen() -> None:
+        survivor.poll(1, TURN_S)
+        said.append(lines.readline())
+
+    until(lambda: said[-1] == "2\n", listen)
     kill(returned)
     bus.producer().publish(numbered(topic, 20))
     # Under the same name before its session ends: no waiting for that, and the survivor keeps what it has.
