@@ -66,7 +66,7 @@ ACCESS: Mapping[str, Access] = {
         "components", [VOLUMES], [f"{VOLUMES}/components-*", f"{VOLUMES}/volume.ome.zarr/labels/*"]
     ),
     # Whoever collects results, looks at dead letters, asks ingest for something or rebuilds the bus.
-    "operator": _of_a_handler("results", ["*"], ["*/requests/asked/*"]),
+    "operator": _of_a_handler("results", ["*"], ["*/requests/asked/*", "*/ingest/published.json"]),
 }
 
 
