@@ -11,15 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from services.contracts.codec import decode
 from services.contracts.messages import DeadLettered, Message
+from services.contracts.topics import DEAD_LETTERS, OPERATOR
 from services.embedded.progress import read_status
 from services.embedded.settings import STATE, RunSettings, load
 from services.ingest.registry import settings_of
 from services.ingest.requests import RequestBox
 from services.ingest.settings import AcquisitionSettings
 from services.runtime.bus.port import Bus, Record
-from services.runtime.bus.replay import replay_messages
+from services.runtime.bus.replay import messages_of, replay_messages
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.store.directory import DirectoryStore
 from services.runtime.store.port import ArtefactStore
@@ -32,10 +32,6 @@ AcquisitionName = Annotated[
     str | None, typer.Option("--acquisition", help="which acquisition of a deployed system; default: the only one")
 ]
 
-
-DEAD_LETTERS = "dead-letters"
-# Dead letters that this group has committed were dealt with; ingest counts the others (`fibsem_dlq_depth`).
-OPERATOR = "operator"
 LETTERS_AT_ONCE = 500
 WAIT_S = 1.0
 
@@ -87,7 +83,7 @@ class Site:
             records: list[Record] = []
             while not consumer.assignment() or len(records) < sum(consumer.lag().values()):
                 records += consumer.poll(LETTERS_AT_ONCE, WAIT_S)
-            yield tuple(_each_once(decode(record.message_type, record.payload) for record in records))
+            yield tuple(_each_once(messages_of(records)))
             if records:
                 consumer.commit({record.place: record.offset + 1 for record in records})
         finally:

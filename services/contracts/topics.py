@@ -28,6 +28,10 @@ from services.contracts.messages import (
     VolumeExtended,
 )
 
+DEAD_LETTERS = "dead-letters"
+# Whoever looks after a system reads dead letters as this group; what it has committed was dealt with.
+OPERATOR = "operator"
+
 KeyedBy = Literal["acquisition", "slice", "nucleus", "subject"]
 
 
@@ -88,7 +92,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "subject"),
     Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "subject"),
     Topic(
-        "dead-letters", 1, 90, (DeadLettered,),
+        DEAD_LETTERS, 1, 90, (DeadLettered,),
         ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "trainer"),
         ("results",), "subject",
     ),

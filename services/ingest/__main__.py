@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
+from services.contracts.topics import DEAD_LETTERS, OPERATOR
 from services.ingest.pace import Pace
 from services.ingest.registry import keep_status, register
 from services.ingest.settings import AcquisitionSettings
@@ -49,8 +50,7 @@ class IngestProcess(IngestTurns):
         metrics.set("fibsem_acquisition_active", float(not self.done), acquisition=name)
         if interval_s := self._pace.interval_s(ledgers["files"]["seen"], self._site.clock.monotonic_s()):
             metrics.set("fibsem_slice_interval_seconds", interval_s, acquisition=name)
-        # Whoever dealt with a dead letter commits it, as group `operator`.
-        metrics.set("fibsem_dlq_depth", self._site.bus.backlog("operator", ("dead-letters",)))
+        metrics.set("fibsem_dlq_depth", self._site.bus.backlog(OPERATOR, (DEAD_LETTERS,)))
         for folder in self._acquisition.slices:
             if folder.exists():
                 free_bytes = shutil.disk_usage(folder).free

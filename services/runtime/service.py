@@ -17,7 +17,7 @@ import structlog
 from services.contracts.codec import MalformedMessageError, decode, encode
 from services.contracts.keys import sha256
 from services.contracts.messages import DeadLettered
-from services.contracts.topics import record_key
+from services.contracts.topics import DEAD_LETTERS, record_key
 from services.runtime.attempts import Attempts
 from services.runtime.bus.port import Consumer, Outgoing, PartitionsLostError, Producer, Record
 from services.runtime.clock import Clock
@@ -264,7 +264,7 @@ class ServiceLoop:
         self._ports.metrics.increment("fibsem_dlq_messages_total", 1, stage=self.handler.name, reason=fault.reason)
         self._note(refused=True)
         instead = self.handler.dead_lettered(received, fault) if isinstance(received, Received) else ()
-        return [Publication("dead-letters", letter), *instead]
+        return [Publication(DEAD_LETTERS, letter), *instead]
 
     def _note(self, *, refused: bool) -> None:
         self._recent.append(refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
@@ -43,16 +43,21 @@ def replay(bus: Bus, topics: Sequence[str]) -> Iterator[Record]:
         consumer.close()
 
 
+def messages_of(records: Iterable[Record]) -> Iterator[Message]:
+    """Yield the message of every record; one that is none was dead-lettered by whoever reads it as a service."""
+    for record in records:
+        try:
+            yield decode(record.message_type, record.payload)
+        except MalformedMessageError as error:
+            log.warning("record_left_out", place=f"{record.topic}/{record.partition}/{record.offset}", error=str(error))
+
+
 def replay_messages(bus: Bus, topics: Sequence[str]) -> Iterator[Message]:
-    """Yield every message of some topics; a record that is none was dead-lettered by whoever reads it as a service.
+    """Yield every message of some topics, from the first, until none is left.
 
     Raises
     ------
     TransientError
         If the bus cannot be read now.
     """
-    for record in replay(bus, topics):
-        try:
-            yield decode(record.message_type, record.payload)
-        except MalformedMessageError as error:
-            log.warning("record_left_out", place=f"{record.topic}/{record.partition}/{record.offset}", error=str(error))
+    return messages_of(replay(bus, topics))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from services.cli.app import app
@@ -14,9 +16,11 @@ from services.contracts.messages import CropAbsent, DeadLettered
 from services.contracts.topics import TOPICS
 from services.contracts.values import AbsenceReason
 from services.embedded.settings import STATE, settle
+from services.runtime.bus.port import Outgoing
 from services.runtime.bus.replay import replay_messages
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.handler import Publication
+from services.runtime.logging import configure
 from services.runtime.service import outgoing
 from services.runtime.store.directory import DirectoryStore
 from tests.support.toy_acquisition import toy_settings
@@ -24,6 +28,14 @@ from tests.support.toy_acquisition import toy_settings
 REFUSED = CropAbsent(
     acquisition_id="toy", nucleus_id="n0001", z=3, reason=AbsenceReason.DEAD_LETTERED, detail="of no matter"
 )
+
+
+@pytest.fixture(autouse=True)
+def log_lines_beside_the_answers() -> Iterator[None]:
+    """As `fibsem-nuclei` itself does before it runs a verb."""
+    configure(stream=io.StringIO())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -93,3 +105,12 @@ def test_exported_letters_have_their_bytes_and_their_reason(out: Path, tmp_path:
     (reason,) = (tmp_path / "letters").glob("inference-*.json")
     assert json.loads(reason.read_text())["detail"] == "its bytes were flipped"
     assert reason.with_suffix(".bin").read_bytes() == outgoing(Publication("crops", REFUSED)).payload
+
+
+def test_poison_among_the_dead_letters_hinders_nobody(out: Path) -> None:
+    bus = SqliteBus(out / STATE / "bus.sqlite")
+    bus.producer().publish([Outgoing("dead-letters", "key", "DeadLettered", b"\xff\xff")])
+    bus.close()
+    assert listed(out) == {"inference", "ingest"}
+    assert "put 1 messages back" in said("reinject", str(out))
+    assert "0 dead letters were dealt with" in said("dismiss", str(out))
