@@ -54,10 +54,7 @@ def collect(stack: Stack, acquisition: AcquisitionSettings, out: Path) -> Path:
     for events in Journal(stack.store, acquisition.acquisition).entries():
         for event in events:
             intake.apply(event)
-    ledger = (
-        {"z": row.z, "state": row.state, "reason": row.reason, "file": row.file, "sha256": row.sha256}
-        for row in rows(intake, frozenset())
-    )
+    ledger = (row.line for row in rows(intake))
     messages = _messages(stack, acquisition.acquisition)
     manifest = Results(out, stack.store).finish(
         messages, ledger, provenance(settings, models, settings.numeric_profile)

@@ -76,6 +76,11 @@ class LedgerRow(NamedTuple):
     page: int | None
     sha256: str
 
+    @property
+    def line(self) -> dict[str, str | int | None]:
+        """What ledger.csv says of it."""
+        return {"z": self.z, "state": self.state, "reason": self.reason, "file": self.file, "sha256": self.sha256}
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:

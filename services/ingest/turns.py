@@ -87,9 +87,8 @@ class IngestTurns:
         }
 
     def ledger_rows(self) -> Iterator[dict[str, str | int | None]]:
-        """Yield the rows of ledger.csv."""
-        for row in self._ingest.ledger_rows():
-            yield {"z": row.z, "state": row.state, "reason": row.reason, "file": row.file, "sha256": row.sha256}
+        """Return the rows of ledger.csv."""
+        return (row.line for row in self._ingest.ledger_rows())
 
     def close(self) -> None:
         """Put down what is in hand."""
