@@ -61,7 +61,12 @@ class FailPoint:
         """
         name, _, count = text.partition(":")
         moment, _, step = name.partition("-")
-        if moment not in {"before", "after"} or step not in get_args(Step) or not (count or "1").isdecimal():
+        if (
+            moment not in {"before", "after"}
+            or step not in get_args(Step)
+            or not (count or "1").isdecimal()
+            or count == "0"
+        ):
             raise FailPointError(
                 f"{text!r}: give before- or after- and one of {', '.join(get_args(Step))}, and a count"
             )

@@ -20,6 +20,7 @@ from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler
 from services.inference.handler import InferenceHandler
 from services.postprocess.handler import PostprocessHandler
+from services.runtime.bus.port import Outgoing
 from services.runtime.handler import Publication
 from services.runtime.service import outgoing
 from tests.support.ingest_bench import Bench
@@ -64,10 +65,10 @@ def test_what_is_said_twice_counts_once() -> None:
 
 def test_a_record_that_is_no_message_does_not_hide_how_it_stands(bench: Bench) -> None:
     bench.bus.create_topics(TOPICS)
-    topic = {NucleusOpened: "nuclei", AcquisitionFinished: "acquisitions"}
-    records = [outgoing(Publication(name, EXAMPLES[kind])) for kind, name in topic.items()]
-    poison = type(records[0])("nuclei", "key", "NucleusOpened", b"\xff\xff")
-    bench.bus.producer().publish([poison, *records])
+    opened = outgoing(Publication("nuclei", EXAMPLES[NucleusOpened]))
+    finished = outgoing(Publication("acquisitions", EXAMPLES[AcquisitionFinished]))
+    poison = Outgoing("nuclei", opened.key, "NucleusOpened", b"\xff\xff")
+    bench.bus.producer().publish([poison, opened, finished])
     found = standing(stack_of(bench.store, bench.bus), ACQUISITION)
     assert (len(found.opened), found.ended) == (1, True)
     assert found.backlog["postprocess"] == 2
