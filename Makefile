@@ -18,7 +18,7 @@ PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
 STACK = $(if $(GPU),NUMERIC_PROFILE=$${NUMERIC_PROFILE:-fast}) $(COMPOSE) $(FILES) $(PROFILES)
 
 .PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean \
-  system system-full up down logs simulate operate bundle
+  servers system system-full up down logs simulate operate bundle
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -45,10 +45,13 @@ test-fast: setup ## The fast part of the tests
 test-slow: setup ## The tests that take longer
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST) -m 'slow and not system'
 
-system: setup ## The deployed system's tests on real servers (Kafka, MinIO, TorchServe, Prometheus), which it provides
+servers: setup ## Provide the servers that the system tests start: packages, Kafka, MinIO (4 minutes, once)
+	@$(BIN)/python -m tests.system.servers.provide
+
+system: servers ## The deployed system's tests on real servers (Kafka, MinIO, TorchServe, Prometheus), which it provides
 	@$(BIN)/python -m pytest -q $(PYTEST) -m 'system and not full' tests/system tests/unit/deploy
 
-system-full: setup ## Every row of the failure matrix; hours on two cores
+system-full: servers ## Every row of the failure matrix; hours on two cores
 	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system tests/unit/deploy
 
 up: ## Start the deployed system and say what to open; GPU=1, LOCAL=1, SCALE=1

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,19 @@ from services.runtime.store.s3_setup import make_bucket
 from tests.contract.store_suite import StoreContract, StoreHarness
 from tests.system.contract.s3_store_settings import BUCKET, back_door, settings_for
 from tests.system.servers.minio import running_minio
-from tests.system.servers.s3_server import S3Server
+from tests.system.servers.provision import Addresses
+from tests.system.servers.s3_server import S3Address, given_s3
 from tests.system.servers.seaweedfs import running_seaweedfs
 
 pytestmark = pytest.mark.system
 
-SERVERS: dict[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[S3Address]]] = {
     "minio": running_minio,
     "seaweedfs": running_seaweedfs,
 }
+if (url := Addresses().s3) is not None:
+    GIVEN = given_s3(url)
+    SERVERS["given"] = lambda _folder: nullcontext(GIVEN)
 SLICE_BYTES = 40_000_000
 # A process that stores a file and streams it back, and tells its peak memory in KiB.
 MOVE_A_FILE = """
@@ -53,7 +57,7 @@ print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 class S3Harness:
     prefix = "acquisition-1"
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Address) -> None:
         self._settings = settings_for(server)
         self._client = back_door(server)
         self.store: ArtefactStore = self._open()
@@ -82,14 +86,14 @@ class S3Harness:
 
 
 @pytest.fixture(scope="module", params=sorted(SERVERS))
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Address]:
     with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as running:
         make_bucket(settings_for(running))
         yield running
 
 
 @pytest.fixture
-def settings(server: S3Server) -> S3Settings:
+def settings(server: S3Address) -> S3Settings:
     return settings_for(server)
 
 
@@ -107,13 +111,13 @@ def store(settings: S3Settings, metrics: RecordingMetrics) -> Iterator[S3Store]:
 
 class TestS3Store(StoreContract):
     @pytest.fixture
-    def harness(self, server: S3Server) -> Iterator[StoreHarness]:
+    def harness(self, server: S3Address) -> Iterator[StoreHarness]:
         harness = S3Harness(server)
         yield harness
         harness.store.close()
 
 
-def test_a_large_artefact_is_one_put(server: S3Server, settings: S3Settings, store: S3Store, tmp_path: Path) -> None:
+def test_a_large_artefact_is_one_put(server: S3Address, settings: S3Settings, store: S3Store, tmp_path: Path) -> None:
     payload = bytes(SLICE_BYTES)
     path = tmp_path / "slice.tif"
     path.write_bytes(payload)
@@ -126,7 +130,7 @@ def test_a_large_artefact_is_one_put(server: S3Server, settings: S3Settings, sto
         assert found.size == SLICE_BYTES
 
 
-def test_the_hash_lies_beside_the_bytes(server: S3Server, settings: S3Settings, store: S3Store) -> None:
+def test_the_hash_lies_beside_the_bytes(server: S3Address, settings: S3Settings, store: S3Store) -> None:
     ref = store.put("a/b", b"bytes")
     found = back_door(server).stat_object(BUCKET, settings.object_name(ref.key))
     assert found.metadata is not None
@@ -149,7 +153,7 @@ def test_a_file_that_changed_leaves_the_former_artefact(store: S3Store, tmp_path
     assert store.find("a/b") == former
 
 
-def test_deployments_share_a_bucket_and_do_not_see_one_another(server: S3Server, store: S3Store) -> None:
+def test_deployments_share_a_bucket_and_do_not_see_one_another(server: S3Address, store: S3Store) -> None:
     other = S3Store(settings_for(server), RecordingMetrics())
     store.put("a/b", b"one")
     assert other.find("a/b") is None

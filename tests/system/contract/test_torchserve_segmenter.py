@@ -22,6 +22,7 @@ from services.runtime.segmenter.windows import Window
 from services.runtime.segmenter.wire import Request, decode_reply, encode_request
 from tests.contract.segmenter_suite import NORMALISATION, SegmenterContract, content, nucleus_like
 from tests.support.hostile_requests import HOSTILE_REQUESTS
+from tests.system.servers.provision import Addresses
 from tests.system.servers.torchserve import SHIPPED_MODELS, TorchServeServer, running_torchserve
 
 pytestmark = pytest.mark.system
@@ -90,6 +91,15 @@ class TestTorchServeSegmenter(SegmenterContract):
     @pytest.fixture
     def segmenter(self, torchserve: TorchServeSegmenter) -> Segmenter:
         return torchserve
+
+
+if (given := Addresses().torchserve) is not None:
+
+    class TestTheGivenServer(SegmenterContract):
+        @pytest.fixture
+        def segmenter(self) -> Iterator[Segmenter]:
+            with TorchServeSegmenter(TorchServeSettings(url=given), RecordingMetrics()) as opened:
+                yield opened
 
 
 def post(server: TorchServeServer, body: bytes) -> tuple[int, bytes]:

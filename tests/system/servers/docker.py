@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.system.servers.golang import go_program
 from tests.system.servers.process import ServerProcess
 from tests.system.servers.provision import built, require_tool, run
 
@@ -50,7 +51,7 @@ def compose() -> list[str]:
 
 
 def _build_compose(folder: Path) -> None:
-    go = require_tool("go", "install Go 1.24 or later, or docker compose")
+    go = go_program()
     module = folder / "module"
     module.mkdir()
     run([go, "mod", "init", "compose"], module)

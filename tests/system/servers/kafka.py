@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.system.servers.process import ServerProcess, free_port
-from tests.system.servers.provision import Addresses, built, require_tool, run
+from tests.system.servers.provision import Addresses, built, copied_from_image, require_tool, run
 
 VERSION = "4.1.1"
+IMAGE = f"apache/kafka:{VERSION}"
 CLUSTER_ID = "ZmlidGVzdC1jbHVzdGVyMQ"
 USER = "fibsem"
 
@@ -93,7 +94,14 @@ class Security:
     password: str
 
 
-def _build(folder: Path) -> None:
+def kafka_home() -> Path:
+    """Return the folder with the broker's jars, in `libs`."""
+    return built(f"kafka-{VERSION}", _provide)
+
+
+def _provide(folder: Path) -> None:
+    if copied_from_image(IMAGE, "/opt/kafka/libs", folder):
+        return
     maven = require_tool("mvn", "install maven and a Java runtime (17 or later), or set FIBSEM_TEST_KAFKA")
     (folder / "pom.xml").write_text(POM)
     run([maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], folder)
@@ -126,7 +134,7 @@ class KafkaServer:
         self._folder = folder
         self._security = security
         self._java = require_tool("java", "install a Java runtime (17 or later), or set FIBSEM_TEST_KAFKA")
-        self._home = built(f"kafka-{VERSION}", _build)
+        self._home = kafka_home()
         self._port, self._internal_port, controller_port = (free_port() for _ in range(3))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log4j2.properties").write_text(LOGGING)

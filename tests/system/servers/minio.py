@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from tests.system.servers.golang import go_install
 from tests.system.servers.process import ServerProcess, free_port
-from tests.system.servers.provision import built, require_tool, run
+from tests.system.servers.provision import built
 from tests.system.servers.s3_server import S3Server, answers_ok
 
 # The last commit before the project was archived, so with every published fix.
@@ -17,21 +18,10 @@ VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 ROOT_USER = "root-of-tests"
 
 
-def _build(folder: Path) -> None:
-    go = require_tool("go", "install Go 1.24 or later (https://go.dev/dl), or set FIBSEM_TEST_S3")
-    # The environment is handed on whole: Go needs HOME, PATH and what a site set for its module proxy.
-    environment = {**os.environ, "GOBIN": str(folder)}  # noqa: TID251 (handed on, not read)
-    run(
-        [go, "install", "-ldflags", "-s -w", f"github.com/minio/minio@{VERSION}"],
-        folder,
-        environment=environment,
-        patience_s=1800.0,
-    )
-
-
 def minio_program() -> Path:
     """Return the server's program, built (three minutes) where it is not there yet."""
-    return built(f"minio-{VERSION}", _build) / "minio"
+    module = f"github.com/minio/minio@{VERSION}"
+    return built(f"minio-{VERSION}", partial(go_install, module)) / "minio"
 
 
 @contextmanager
@@ -62,6 +52,13 @@ def running_minio(folder: Path, certificates: Path | None = None) -> Iterator[S3
     )
     process.start()
     try:
-        yield S3Server(f"127.0.0.1:{port}", ROOT_USER, secret_key, process, has_admin_api=True, ca_file=ca_file)
+        yield S3Server(
+            endpoint=f"127.0.0.1:{port}",
+            access_key=ROOT_USER,
+            secret_key=secret_key,
+            process=process,
+            has_admin_api=True,
+            ca_file=ca_file,
+        )
     finally:
         process.stop()

@@ -1,4 +1,4 @@
-"""Where real servers come from: an address that the environment gives, else built from the registries and kept.
+"""Where real servers come from: an address that the environment gives, an image that can be pulled, else a build.
 
 What was built once is kept under `FIBSEM_TEST_SERVERS` (default `~/.cache/fibsem-nuclei/servers`), by name and
 version, so that the next run starts at once. Where a tool is missing the error says what to install.
@@ -71,6 +71,37 @@ def built(name: str, build: Callable[[Path], None], servers: Path | None = None)
             build(fresh)
             fresh.rename(kept)
     return kept
+
+
+def copied_from_image(image: str, inside: str, folder: Path) -> bool:
+    """Copy a folder or file out of an image, if a Docker engine answers and has the image or can pull it.
+
+    Tests freeze, kill and restart servers by process id: what an image gives is its program.
+
+    Parameters
+    ----------
+    image
+        Name and tag.
+    inside
+        Path in the image.
+    folder
+        Where the copy goes, under its own name.
+    """
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+
+    def said(*words: str) -> str | None:
+        done = subprocess.run([docker, *words], capture_output=True, text=True, timeout=900, check=False)
+        return None if done.returncode else done.stdout.strip()
+
+    container = said("create", image)
+    if not container:
+        return False
+    try:
+        return said("cp", f"{container}:{inside}", str(folder)) is not None
+    finally:
+        said("rm", container)
 
 
 def run(

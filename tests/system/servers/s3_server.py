@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 
 from tests.system.servers.process import ServerProcess
 
 
-@dataclass(frozen=True, slots=True)
-class S3Server:
-    """A running S3 server.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Address:
+    """Where an S3 server is.
 
     Attributes
     ----------
@@ -21,10 +22,6 @@ class S3Server:
         `host:port`, without a scheme.
     access_key, secret_key
         Credentials that may do everything.
-    process
-        To stop, start, freeze and thaw it.
-    has_admin_api
-        Whether users and policies can be made on it as on MinIO.
     ca_file
         Authority of its certificate, where it speaks TLS.
     """
@@ -32,14 +29,44 @@ class S3Server:
     endpoint: str
     access_key: str
     secret_key: str
-    process: ServerProcess
-    has_admin_api: bool
     ca_file: Path | None = None
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.endpoint.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Server(S3Address):
+    """An S3 server that the tests started themselves.
+
+    Attributes
+    ----------
+    process
+        To stop, start, freeze and thaw it.
+    has_admin_api
+        Whether users and policies can be made on it as on MinIO.
+    """
+
+    process: ServerProcess
+    has_admin_api: bool
+
+
+def given_s3(url: str) -> S3Address:
+    """Return the server that the environment names.
+
+    Examples
+    --------
+    >>> given_s3("http://me:secret@storage:9000").endpoint
+    'storage:9000'
+    """
+    parts = urlsplit(url)
+    return S3Address(
+        endpoint=f"{parts.hostname}:{parts.port or 80}",
+        access_key=unquote(parts.username or ""),
+        secret_key=unquote(parts.password or ""),
+    )
 
 
 def answers_ok(url: str, ca_file: Path | None = None) -> bool:

@@ -45,7 +45,13 @@ def running_seaweedfs(folder: Path) -> Iterator[S3Server]:
     process = ServerProcess(argv, folder / "seaweedfs.log", lambda: answers_ok(f"http://127.0.0.1:{port}/status"))
     process.start()
     try:
-        yield S3Server(f"127.0.0.1:{port}", ACCESS_KEY, secret_key, process, has_admin_api=False)
+        yield S3Server(
+            endpoint=f"127.0.0.1:{port}",
+            access_key=ACCESS_KEY,
+            secret_key=secret_key,
+            process=process,
+            has_admin_api=False,
+        )
     finally:
         # It takes 20 s to end in order, and nobody reads its data again.
         process.kill()

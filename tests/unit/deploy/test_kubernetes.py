@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -23,13 +22,12 @@ from deploy.make_secrets import USERS
 from services.contracts.topics import TOPICS_BY_NAME
 from services.deployed.stack import GROUPS
 from services.runtime.http import WATCH_PORT
-from tests.system.servers.provision import built, require_tool, run
+from tests.system.servers.kustomize import kustomize
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 HERE = DEPLOY / "kubernetes"
 OVERLAYS = ("all-in-one", "site")
 OURS = "keda.sh/"
-KUSTOMIZE = "v5.7.1"
 # Where each service of docker-compose.yml is found; several stand elsewhere than under their own name.
 SAME_AS = {
     # Rendered before anything is applied.
@@ -394,23 +392,6 @@ def test_the_files_of_the_servers_are_all_taken_along() -> None:
 
 
 # ----------------------------------------------------------------------------- with Kustomize itself: pytest -m system
-def build_kustomize(folder: Path) -> None:
-    go = require_tool("go", "install Go 1.24 or later, or kubectl, or kustomize")
-    # The environment is handed on whole: Go needs HOME, PATH and what a site set for its module proxy.
-    environment = {**os.environ, "GOBIN": str(folder)}  # noqa: TID251 (handed on, not read)
-    module = f"sigs.k8s.io/kustomize/kustomize/v5@{KUSTOMIZE}"
-    run([go, "install", "-ldflags", "-s -w", module], folder, environment=environment)
-
-
-def composer() -> list[str]:
-    """Return the command that composes a folder: kubectl or kustomize, else built from its Go module."""
-    if kubectl := shutil.which("kubectl"):
-        return [kubectl, "kustomize"]
-    if kustomize := shutil.which("kustomize"):
-        return [kustomize, "build"]
-    return [str(built(f"kustomize-{KUSTOMIZE}", build_kustomize) / "kustomize"), "build"]
-
-
 def prepared(folder: Path) -> Path:
     """Return a copy of deploy/ with everything that a site brings."""
     copy = folder / "deploy"
@@ -435,7 +416,7 @@ def prepared(folder: Path) -> Path:
 def test_overlays_are_composed_of_valid_objects_that_name_one_another(overlay: str, tmp_path: Path) -> None:
     overlays = prepared(tmp_path)
     composed = subprocess.run(
-        [*composer(), overlays / overlay], check=True, capture_output=True, text=True, timeout=300
+        [*kustomize(), overlays / overlay], check=True, capture_output=True, text=True, timeout=300
     ).stdout
     things = list(yaml.safe_load_all(composed))
     for thing in things:
