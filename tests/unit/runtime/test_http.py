@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -105,3 +107,25 @@ def test_a_client_that_says_nothing_does_not_hold_up_the_others_or_the_stop(serv
 def test_a_port_that_is_taken_is_said(service: Service, server: WatchServer) -> None:
     with pytest.raises(OSError, match="in use"):
         WatchServer(service.watched(), port=server.port)
+
+
+def test_a_client_that_loses_patience_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        asked.set()
+        assert gone.wait(10)
+        return bytes(10_000_000)
+
+    with WatchServer(Watched(slow, alive=lambda: True, ready=lambda: True)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert asked.wait(10)
+            # Closing resets the connection, so that writing to it fails.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.set()
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join(10)
+        assert get(server, "/healthz")[0] == 200
+    assert capfd.readouterr().err == ""
