@@ -6,6 +6,7 @@
 #   deploy/swarm.sh operate VERB...  any verb of fibsem-nuclei that looks after an acquisition
 #   deploy/swarm.sh down             stop it; volumes stay
 # More replicas: docker service scale fibsem_inference=3. STACK, IMAGES, VERSION, DATA, DATA_NODE: see swarm.yml.
+# RESOLVE_IMAGE=never where the images of every node were loaded rather than pulled.
 set -euo pipefail
 cd "$(dirname "$0")"
 stack=${STACK:-fibsem}
@@ -26,7 +27,7 @@ up() {
   CONFIG=$(cat kafka/*.sh kafka/*.properties prometheus/prometheus.yml prometheus/rules/*.yml "$ALERTMANAGER_CONFIG" \
     | sha256sum | cut -c1-12)
   export ALERTMANAGER_CONFIG CONFIG
-  docker stack deploy -c swarm.yml ${GPU:+-c swarm.gpu.yml} "$stack"
+  docker stack deploy --resolve-image "${RESOLVE_IMAGE:-always}" -c swarm.yml ${GPU:+-c swarm.gpu.yml} "$stack"
 }
 
 pages() {
@@ -61,5 +62,5 @@ down() {
 
 case ${1:-} in
   up | pages | simulate | operate | down) "$@" ;;
-  *) sed -n '2,8p' swarm.sh; exit 2 ;;
+  *) sed -n '2,9p' swarm.sh; exit 2 ;;
 esac

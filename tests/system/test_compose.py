@@ -13,24 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from services.contracts.values import VoxelSize
-from services.embedded.run import Parts
-from services.embedded.settings import RunSettings
-from services.runtime.clock import SystemClock
-from services.runtime.deployment import SHIPPED_MODELS
-from services.simulator.simulate import simulate, spec_for
-from tests.support.toy_acquisition import Runner
-from tests.system.servers.docker import REPOSITORY, base_image, compose, running_engine
+from tests.system.servers.docker import LOCAL_FILES, REPOSITORY, build_images, compose, running_engine
+from tests.system.simulated import local_manifest, microscope
 
 pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(5400)]
 
 PROJECT = "fibsem-nuclei-test"
-BUILT = ("kafka", "prometheus", "minio", "ingest", "torchserve")
 STARTED = (
     "kafka", "minio", "torchserve", "prometheus", "alertmanager",
     "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components",
 )  # fmt: skip
-SEED, NUCLEI = 5, 1
 
 
 class Stack:
@@ -38,20 +30,12 @@ class Stack:
 
     def __init__(self, results: Path) -> None:
         self._compose = [
-            *compose(), "--project-name", PROJECT,
-            "-f", "docker-compose.yml", "-f", "deploy/docker-compose.local.yml",
+            *compose(), "--project-name", PROJECT, *LOCAL_FILES,
         ]  # fmt: skip
         self._environment = {
             **os.environ,  # noqa: TID251 (handed on, not read)
-            "BASE_IMAGE": base_image(),
-            "BUILD_NETWORK": "host",
-            # The engine's own builder makes what this old one cannot, and is not on every machine.
-            "DOCKER_BUILDKIT": "0",
-            "COMPOSE_PARALLEL_LIMIT": "1",
             "RESULTS": str(results),
-            "SEED": str(SEED),
-            "NUCLEI": str(NUCLEI),
-            "PERIOD_S": "0.2",
+            **microscope(period_s=0.2),
         }
 
     def run(self, *words: str, patience_s: float = 1800.0) -> str:
@@ -80,23 +64,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     subprocess.run(["python3", str(REPOSITORY / "deploy" / "make_secrets.py")], check=True)
     with running_engine(tmp_path):
         stack = Stack(results)
-        for service in BUILT:
-            stack.run("build", "--quiet", service, patience_s=3600.0)
+        build_images()
         yield stack
         stack.run("--profile", "simulate", "--profile", "tools", "down", "--volumes", "--remove-orphans")
-
-
-def local_manifest(folder: Path) -> str:
-    """Return the manifest of the same acquisition, simulated and segmented in one process."""
-    spec = spec_for(SEED, 16.0, NUCLEI, None)
-    simulate(folder / "sim", spec, period_s=None, progress=lambda _done, _total: None, wait=SystemClock().wait)
-    settings = RunSettings(
-        acquisition="live",
-        slices=(folder / "sim" / "slices",),
-        voxel_size=VoxelSize(z_nm=16, y_nm=16, x_nm=16),
-        models=SHIPPED_MODELS,
-    )
-    return Runner(folder / "local", settings, parts=Parts()).to_the_end(100_000)
 
 
 def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from tests.system.servers.provision import built, require_tool, run
 
 COMPOSE = "v5.4.0"
 BASE_IMAGE = "fibsem-base:bookworm"
+LOCAL_FILES = ("-f", "docker-compose.yml", "-f", "deploy/docker-compose.local.yml")
+# Small ones first. One of those that share an image builds it.
+BUILT = ("kafka", "prometheus", "minio", "ingest", "torchserve")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -70,3 +74,25 @@ def base_image() -> str:
         require_tool("debootstrap", "apt-get install debootstrap")
         run([str(REPOSITORY / "deploy" / "base" / "build.sh"), BASE_IMAGE], REPOSITORY)
     return BASE_IMAGE
+
+
+def build_images() -> None:
+    """Build every image of the system on the local base, as a site does that can pull none (20 minutes, 25 GB).
+
+    What an earlier build left in the engine is used again.
+    """
+    environment = {
+        **os.environ,  # noqa: TID251 (handed on, not read)
+        "BASE_IMAGE": base_image(),
+        "BUILD_NETWORK": "host",
+        # The engine's own builder makes what this old one cannot, and is not on every machine.
+        "DOCKER_BUILDKIT": "0",
+        "COMPOSE_PARALLEL_LIMIT": "1",
+    }
+    for service in BUILT:
+        run(
+            [*compose(), *LOCAL_FILES, "build", "--quiet", service],
+            REPOSITORY,
+            patience_s=3600.0,
+            environment=environment,
+        )

@@ -1,0 +1,93 @@
+"""A changed parameter or model recomputes what depends on it and nothing else, and gives a fresh run's results."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from services.contracts.model_card import ModelCard
+from services.deployed.rebuilding import reconcile
+from services.embedded.run import Parts
+from services.runtime.deployment import SHIPPED_MODELS
+from services.runtime.segmenter.cards import CARD
+from tests.support.toy_acquisition import Runner, toy_settings
+from tests.system.deployed import STAGES, System
+from tests.system.servers.torchserve import running_torchserve
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+
+RAW_TO_CROPS = frozenset({"raw", "outlines", "crops"})
+
+
+def artefacts(system: System) -> set[str]:
+    """Return the keys of what the services made of the slices."""
+    with system.stack() as stack:
+        keys = stack.store.keys(f"{system.acquisition}/")
+        return {
+            key for key in keys if not key.startswith((f"{system.acquisition}/ingest", f"{system.acquisition}/req"))
+        }
+
+
+def kind_of(key: str) -> str:
+    """Return what an artefact is.
+
+    >>> kind_of("toy/nuclei/n1/planes/z000001-ab"), kind_of("toy/nuclei/n1/volume-ab/components-cd/objects.json")
+    ('planes', 'components')
+    """
+    parts = key.split("/")
+    if parts[1] != "nuclei":
+        return parts[1]
+    return "components" if any(part.startswith("components-") for part in parts) else parts[3].partition("-")[0]
+
+
+def complete_again(system: System, stages: tuple[str, ...]) -> None:
+    """Start services again with what was changed, and have everything said once more, so that they see it."""
+    for stage in stages:
+        system.restart(stage)
+    with system.stack() as stack:
+        reconcile(stack)
+    system.await_complete()
+
+
+def other_models(folder: Path) -> Path:
+    """Return the shipped networks under another card, so another model set by name, hash and provenance."""
+    for model in SHIPPED_MODELS.iterdir():
+        if not (model / CARD).is_file():
+            continue
+        card = ModelCard.model_validate_json((model / CARD).read_bytes())
+        card = card.model_copy(update={"licence": f"{card.licence} (again)"}).explicit()
+        shutil.copytree(model, folder / card.address)
+        (folder / card.address / CARD).write_bytes(card.encoded())
+    return folder
+
+
+def test_a_changed_parameter_and_then_a_changed_model_recompute_what_they_touch(
+    system: System, local: Runner, slices: Path, tmp_path: Path
+) -> None:
+    system.start_all()
+    system.await_complete()
+    assert system.collect(tmp_path / "first") == local.manifest()
+    before = artefacts(system)
+
+    system.extra["FIBSEM_METHOD__CHROMOSOMES"] = "4"
+    complete_again(system, ("components",))
+    after = artefacts(system)
+    assert {kind_of(key) for key in after - before} == {"components"}
+    with_four = toy_settings(slices, models=SHIPPED_MODELS, chromosomes=4)
+    expected = Runner(tmp_path / "four", with_four, parts=Parts()).to_the_end()
+    assert system.collect(tmp_path / "second") == expected
+
+    models = other_models(tmp_path / "models")
+    with running_torchserve(tmp_path / "torchserve", models) as other:
+        system.model_server_url = other.url
+        system.extra["FIBSEM_MODELS"] = str(models)
+        complete_again(system, tuple(STAGES))
+        renewed = {kind_of(key) for key in artefacts(system) - after}
+        assert renewed
+        assert not renewed & RAW_TO_CROPS
+        expected = Runner(
+            tmp_path / "other", with_four.model_copy(update={"models": models}), parts=Parts()
+        ).to_the_end()
+        assert system.collect(tmp_path / "third") == expected
