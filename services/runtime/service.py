@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from services.contracts import keys
 from services.contracts.codec import MalformedMessageError, decode, encode
-from services.contracts.keys import sha256
 from services.contracts.messages import DeadLettered
 from services.contracts.topics import DEAD_LETTERS, record_key
 from services.runtime.attempts import Attempts
@@ -50,6 +50,9 @@ class FaultPolicy:
         Dead letters among the last `window` messages, as a share, that stop it as well.
     first_pause_s, longest_pause_s
         Back-off during an outage.
+    damage_patience_s
+        How long an artefact may come damaged before its message is blamed: most often it is whole, and what
+        lies between it and us does the damage.
     """
 
     attempts: int = 3
@@ -59,6 +62,7 @@ class FaultPolicy:
     window_share: float = 0.2
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
+    damage_patience_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class ServiceLoop:
         self._resume_at_s = 0.0
         self._recent: deque[bool] = deque(maxlen=self._policy.window)
         self._in_a_row = 0
+        self._damaged_since_s: dict[str, float] = {}
 
     def step(self, timeout_s: float = 0.0) -> bool:
         """Take one turn; return whether there was work.
@@ -183,7 +188,7 @@ class ServiceLoop:
         try:
             answers = iter(self.handler.handle(valid)) if valid else iter(())
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
-            self._count_corrupt(error)
+            self._bear_damage(error, records[0])
             # It does not say which message: the next turn tries them one by one.
             return [Answer(fault=_fault(error))]
         return [next(answers) if isinstance(item, Received) else Answer(fault=item) for item in decoded]
@@ -198,12 +203,17 @@ class ServiceLoop:
         try:
             return [self.handler.handle([received])[0]]
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
-            self._count_corrupt(error)
+            self._bear_damage(error, record)
             return [Answer(fault=_fault(error))]
 
-    def _count_corrupt(self, error: Exception) -> None:
-        if isinstance(error, ArtefactCorruptError):
-            self._ports.metrics.increment("fibsem_hash_mismatch_total", 1, stage=self.handler.name)
+    def _bear_damage(self, error: Exception, record: Record) -> None:
+        """Take damaged artefacts for an outage of the store, until they have come so for too long."""
+        if not isinstance(error, ArtefactCorruptError):
+            return
+        self._ports.metrics.increment("fibsem_hash_mismatch_total", 1, stage=self.handler.name)
+        now_s = self._ports.clock.monotonic_s()
+        if now_s - self._damaged_since_s.setdefault(_name(record), now_s) < self._policy.damage_patience_s:
+            raise TransientError("store", str(error)) from error
 
     def _settle(self, records: Sequence[Record], answers: Sequence[Answer], counts: dict[str, int]) -> bool:
         """Publish and commit the answered prefix; return False if a message must be tried again."""
@@ -222,6 +232,8 @@ class ServiceLoop:
             done += 1
         self._ports.producer.publish(published)
         self._attempts.settle(_name(record) for record in records[:done])
+        for record in records[:done]:
+            self._damaged_since_s.pop(_name(record), None)
         if done:
             # Only now: what is committed has been published and acknowledged.
             self._ports.consumer.commit({record.place: record.offset + 1 for record in records[:done]})
@@ -243,7 +255,7 @@ class ServiceLoop:
 
     def _dead_letter(self, record: Record, fault: PermanentError, attempts: int) -> list[Publication]:
         original = self._ports.store.put(
-            f"dead-letters/{self.handler.name}/{sha256(record.payload)[:16]}", record.payload
+            f"{keys.DEAD_LETTERS}/{self.handler.name}/{keys.sha256(record.payload)[:16]}", record.payload
         )
         received = _decoded(record)
         message = received.message if isinstance(received, Received) else None

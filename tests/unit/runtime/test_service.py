@@ -22,6 +22,7 @@ from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.recording import RecordingMetrics
 from services.runtime.service import DeadLetterBurstError, FaultPolicy, Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
+from services.runtime.store.port import ArtefactCorruptError
 
 
 class ProcessDiedError(BaseException):
@@ -235,3 +236,35 @@ def test_an_attempt_ended_by_an_outage_does_not_count(world: World) -> None:
     attempts.begin(["m"])
     attempts.undo(["m"])
     assert attempts.begin(["m"]) == {"m": 1}
+
+
+def damage() -> None:
+    raise ArtefactCorruptError("a/crops/1 has another SHA-256 than its reference says")
+
+
+def run_for(world: World, loop: ServiceLoop, seconds: float) -> None:
+    for _ in range(int(seconds)):
+        loop.step()
+        world.clock.advance(1.0)
+
+
+def test_what_comes_damaged_for_a_while_is_an_outage_of_the_store(world: World) -> None:
+    world.publish(0, 1, 2)
+    handler = Relay(at={1: damage})
+    loop = world.loop(handler)
+    run_for(world, loop, 20)
+    assert world.published("dead-letters") == []
+    assert world.metrics.value("fibsem_dependency_up", dependency="store") == 0
+    handler.at.clear()
+    run_for(world, loop, 40)
+    assert world.zs() == [0, 1, 2]
+    assert world.published("dead-letters") == []
+
+
+def test_what_stays_damaged_is_refused_and_what_comes_behind_it_flows(world: World) -> None:
+    world.publish(0, 1, 2)
+    run_for(world, world.loop(Relay(at={1: damage})), 300)
+    assert world.zs() == [0, 2]
+    (letter,) = world.published("dead-letters")
+    assert isinstance(letter, DeadLettered)
+    assert (letter.z, letter.reason, letter.attempts) == (1, "artefact_corrupt", 3)
