@@ -10,6 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+# First parts of keys that belong to no acquisition.
+REGISTER, RUNTIME, DEAD_LETTERS = "acquisitions", "runtime", "dead-letters"
+RESERVED = frozenset({REGISTER, RUNTIME, DEAD_LETTERS})
+
 
 def digest(recipe: Mapping[str, object]) -> str:
     """Return a 16-digit hexadecimal digest of a recipe.

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from services.contracts.keys import REGISTER
 from services.ingest.settings import AcquisitionSettings
 from services.runtime.store.port import ArtefactStore
-
-PREFIX = "acquisitions"
 
 
 class UnknownAcquisitionError(LookupError):
@@ -19,12 +18,12 @@ class UnknownAcquisitionError(LookupError):
 
 def register(store: ArtefactStore, acquisition: AcquisitionSettings) -> None:
     """Write down what acquisition this is."""
-    store.put(f"{PREFIX}/{acquisition.acquisition}/settings.json", acquisition.model_dump_json(indent=2).encode())
+    store.put(f"{REGISTER}/{acquisition.acquisition}/settings.json", acquisition.model_dump_json(indent=2).encode())
 
 
 def acquisitions(store: ArtefactStore) -> list[str]:
     """Return the names of all acquisitions, sorted."""
-    return sorted({PurePosixPath(key).parts[1] for key in store.keys(PREFIX)})
+    return sorted({PurePosixPath(key).parts[1] for key in store.keys(REGISTER)})
 
 
 def settings_of(store: ArtefactStore, name: str | None) -> AcquisitionSettings:
@@ -38,7 +37,7 @@ def settings_of(store: ArtefactStore, name: str | None) -> AcquisitionSettings:
     known = acquisitions(store)
     if name is None and len(known) == 1:
         name = known[0]
-    ref = store.find(f"{PREFIX}/{name}/settings.json") if name else None
+    ref = store.find(f"{REGISTER}/{name}/settings.json") if name else None
     if ref is None:
         there = ", ".join(known) or "none yet: is ingest running?"
         raise UnknownAcquisitionError(f"name one of the acquisitions with --acquisition; there are {there}")
@@ -47,10 +46,10 @@ def settings_of(store: ArtefactStore, name: str | None) -> AcquisitionSettings:
 
 def keep_status(store: ArtefactStore, acquisition_id: str, status: Mapping[str, Any]) -> None:
     """Write how ingest stands, for whoever asks from elsewhere."""
-    store.put(f"{PREFIX}/{acquisition_id}/status.json", json.dumps(status, sort_keys=True).encode())
+    store.put(f"{REGISTER}/{acquisition_id}/status.json", json.dumps(status, sort_keys=True).encode())
 
 
 def status_of(store: ArtefactStore, acquisition_id: str) -> dict[str, Any]:
     """Return what ingest wrote last, or an empty dictionary."""
-    ref = store.find(f"{PREFIX}/{acquisition_id}/status.json")
+    ref = store.find(f"{REGISTER}/{acquisition_id}/status.json")
     return {} if ref is None else dict(json.loads(store.get(ref)))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
+from services.contracts.keys import RUNTIME
 from services.runtime.errors import TransientError
 from services.runtime.store.port import ArtefactStore
 
@@ -27,7 +28,7 @@ class Attempts:
 
     def __init__(self, store: ArtefactStore, owner: str) -> None:
         self._store = store
-        self._key = f"runtime/attempts/{owner}.json"
+        self._key = f"{RUNTIME}/attempts/{owner}.json"
         ref = store.find(self._key)
         self._counts: dict[str, int] = json.loads(store.get(ref)) if ref else {}
 

@@ -17,6 +17,7 @@ from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException, S3Error
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from services.contracts import keys
 from services.runtime.errors import TransientError
 from services.runtime.store.s3_faults import WIRE_FAULTS, StoreSetupError, fault_of
 from services.runtime.store.s3_settings import S3Settings
@@ -28,7 +29,7 @@ OUTLINES = "*/outlines/*"
 CROPS = "*/nuclei/*/crops/*"
 PLANES = "*/nuclei/*/planes/*"
 VOLUMES = "*/nuclei/*/volume-*"
-REGISTER = "acquisitions/*"
+REGISTER = f"{keys.REGISTER}/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,14 @@ class Access:
 
 def _of_a_handler(name: str, reads: Sequence[str], writes: Sequence[str]) -> Access:
     """Add what the runtime keeps for every service that hears a topic: attempts, dead letters, steps."""
-    kept = (f"runtime/attempts/{name}-*.json", f"*/steps/{name}/*")
-    return Access((*reads, *kept), (*writes, *kept, f"dead-letters/{name}/*"))
+    kept = (f"{keys.RUNTIME}/attempts/{name}-*.json", f"*/steps/{name}/*")
+    return Access((*reads, *kept), (*writes, *kept, f"{keys.DEAD_LETTERS}/{name}/*"))
 
 
 ACCESS: Mapping[str, Access] = {
     "ingest": Access(
         reads=("*/ingest/*", "*/requests/*", REGISTER),
-        writes=(RAW, "*/ingest/*", "*/requests/refused/*", REGISTER, "dead-letters/ingest/*"),
+        writes=(RAW, "*/ingest/*", "*/requests/refused/*", REGISTER, f"{keys.DEAD_LETTERS}/ingest/*"),
     ),
     "extract-detect": _of_a_handler("extract-detect", [RAW, OUTLINES], [OUTLINES]),
     "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES], [CROPS]),
