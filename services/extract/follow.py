@@ -28,7 +28,7 @@ from services.contracts.values import AbsenceReason, AbsentPlane, PixelWindow, P
 from services.extract.cutting import Cutter
 from services.extract.events import Absent, AbsentCrop, Closed, Crop, Event, Opened
 from services.extract.following import advance, earliest_needed_z, finish
-from services.extract.outlines import Outline, outlines_from_bytes
+from services.extract.outlines import Outline, OutlineFormatError, outlines_from_bytes
 from services.extract.reading import SliceReader
 from services.extract.settings import following_parameters
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef, state_from_bytes, state_to_bytes
@@ -182,7 +182,7 @@ class FollowHandler:
         _take(acquisition, message)
         if isinstance(message, OutlinesDetected):
             # Read at once: damaged outlines are a fault of this message, not of the one that makes it its turn.
-            outlines_from_bytes(self._store.get(message.outlines))
+            self._read_outlines(message)
         publications = self._advance(acquisition)
         entries.setdefault(key, []).append(Entry(item, publications))
         return Answer(publications)
@@ -224,11 +224,11 @@ class FollowHandler:
             self._remember(acquisition, message)
             state, events = advance(state, next_z, self._seen(message), self._params(opened))
             acquisition.state, next_z = state, state.next_z
-            publications += [self._publication(acquisition, event) for event in events]
+            publications += self._publications(acquisition, events)
             self._forget(acquisition)
         if finished and next_z > finished.z_last:
             acquisition.state, events = finish(state, self._params(opened))
-            publications += [self._publication(acquisition, event) for event in events]
+            publications += self._publications(acquisition, events)
             acquisition.ended = True
         return tuple(publications)
 
@@ -242,7 +242,13 @@ class FollowHandler:
     def _seen(self, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
         if isinstance(message, SliceAbsent):
             return Absent(message.reason.value)
-        return outlines_from_bytes(self._store.get(message.outlines))
+        return self._read_outlines(message)
+
+    def _read_outlines(self, message: OutlinesDetected) -> tuple[Outline, ...]:
+        try:
+            return outlines_from_bytes(self._store.get(message.outlines))
+        except OutlineFormatError as error:
+            raise PermanentError("damaged_outlines", f"{message.identity}: {error}") from error
 
     def _remember(self, acquisition: _Acquisition, message: OutlinesDetected | SliceAbsent) -> None:
         if isinstance(message, OutlinesDetected):
@@ -255,6 +261,12 @@ class FollowHandler:
         oldest_z = earliest_needed_z(acquisition.state, self._params(acquisition.opened))
         for z in [z for z in acquisition.recent if z < oldest_z]:
             del acquisition.recent[z]
+
+    def _publications(self, acquisition: _Acquisition, events: Sequence[Event]) -> list[Publication]:
+        """Return what follows from events, in their order; each slice is read once, however many nuclei opened."""
+        found = sorted((event.z, number, event) for number, event in enumerate(events) if isinstance(event, Crop))
+        crops = {number: Publication("crops", self._crop(acquisition, event)) for _, number, event in found}
+        return [crops.get(number) or self._publication(acquisition, event) for number, event in enumerate(events)]
 
     def _publication(self, acquisition: _Acquisition, event: Event) -> Publication:
         match event:
@@ -333,7 +345,7 @@ class FollowHandler:
     def _outlines_of(self, message: OutlinesDetected) -> tuple[Outline, ...]:
         known = self._outlines.get(message.outlines.key)
         if known is None:
-            known = self._outlines[message.outlines.key] = outlines_from_bytes(self._store.get(message.outlines))
+            known = self._outlines[message.outlines.key] = self._read_outlines(message)
             while len(self._outlines) > OUTLINES_KEPT:
                 self._outlines.popitem(last=False)
         return known

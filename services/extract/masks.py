@@ -14,9 +14,11 @@ from services.extract.tracks import OutlineRef
 
 OUTSIDE, MARGIN, INSIDE = 0, 1, 2
 _RAYS = 96
+_RING_PX = 3  # round every outline's box, free of it: a step of the distance transform leaps over one pixel
 _SAME_NUCLEUS = 0.5  # two outlines of a slice that share more than this part of the smaller are one nucleus found twice
 
 Mask = npt.NDArray[np.uint8]
+Part = tuple[slice, slice]
 SignedDistance = npt.NDArray[np.float32]
 
 
@@ -108,12 +110,16 @@ def mask_plane(
     >>> mask_plane(square, [], ((0, 0), (9, 12)), widen=1.5)[4].tolist()
     [1, 2, 2, 2, 2, 2, 2, 2, 1, 0, 0, 0]
     """
-    origin, shape = window
     radius = math.sqrt(outline.area_px / math.pi)
-    distance = signed_distance(outline.polygon_yx_px, origin, shape)
     reach, shrunk = (widen - 1) * radius, (1 - inside_scale) * radius
+    whole = np.zeros(window[1], np.uint8)
+    part = _surroundings(outline, window, math.ceil(2 * reach + shrunk) + _RING_PX)
+    mask = whole[part]
+    if not mask.size:
+        return whole
+    origin, shape = (window[0][0] + part[0].start, window[0][1] + part[1].start), (mask.shape[0], mask.shape[1])
+    distance = signed_distance(outline.polygon_yx_px, origin, shape)
     own = distance + np.float32(shrunk)
-    mask = np.zeros(shape, np.uint8)
     mask[distance <= reach] = MARGIN
     mask[own <= 0 if inside_scale < 1 else distance < 0] = INSIDE
     if inside_scale <= 0:
@@ -123,7 +129,20 @@ def mask_plane(
             theirs = signed_distance(neighbour.polygon_yx_px, origin, shape)
             first = (outline.centroid_yx_px, outline.area_px) < (neighbour.centroid_yx_px, neighbour.area_px)
             mask[theirs < own if first else theirs <= own] = OUTSIDE
-    return mask
+    return whole
+
+
+def _surroundings(outline: Outline, window: tuple[tuple[int, int], tuple[int, int]], margin_px: int) -> Part:
+    """Give the part of a window, in its own rows and columns, that holds an outline's box and a margin round it.
+
+    Beyond twice the reach nothing decides: what lies there is outside, and a neighbour that far away takes no pixel.
+    Distances within are those of the whole window, since the rectangle between two pixels of the part is in it.
+    """
+    (y0, x0), (height, width) = window
+    top, left, bottom, right = outline.bbox_yx_px
+    rows = slice(max(0, top - y0 - margin_px), max(0, min(height, bottom - y0 + margin_px)))
+    columns = slice(max(0, left - x0 - margin_px), max(0, min(width, right - x0 + margin_px)))
+    return rows, columns
 
 
 def _gap(first: Outline, second: Outline) -> float:

@@ -18,9 +18,10 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.contracts.keys import sha256
-from services.contracts.values import ArtefactRef, Count, Sha256
+from services.contracts.values import ArtefactRef, Bytes, Sha256
 from services.runtime.errors import TransientError
 from services.runtime.store.directory_staging import STAGING, Staging, sync_directory
+from services.runtime.store.opening import open_regular
 from services.runtime.store.port import KEY, ArtefactCorruptError, ArtefactMissingError, InvalidKeyError
 from services.runtime.store.verification import VerifyingStream, require_equal
 
@@ -40,7 +41,7 @@ class _Pointer(BaseModel):
 
     path: Path
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: Bytes
 
 
 @contextmanager
@@ -114,7 +115,7 @@ class DirectoryStore:
         target = self._path(key)
         with _clashes_reported(key), _outages_reported():
             try:
-                source = path.open("rb")
+                source = open_regular(path)
             except FileNotFoundError as error:
                 raise ArtefactCorruptError(f"{path} vanished before it was stored") from error
             with source:
@@ -209,7 +210,7 @@ class DirectoryStore:
     def _copy(self, key: str, target: Path, source: io.BufferedReader, expected_sha256: str) -> ArtefactRef:
         digest = hashlib.sha256()
         with self._staging.file_for(target) as file:
-            while chunk := source.read(CHUNK_BYTES):
+            for chunk in _pieces(source):
                 digest.update(chunk)
                 file.write(chunk)
             _require_expected(source, digest.hexdigest(), expected_sha256)
@@ -217,7 +218,9 @@ class DirectoryStore:
         return ArtefactRef(key=key, sha256=expected_sha256, size_bytes=source.tell())
 
     def _point_at(self, key: str, target: Path, source: io.BufferedReader, expected_sha256: str) -> ArtefactRef:
-        digest = hashlib.file_digest(source, "sha256")
+        digest = hashlib.sha256()
+        for chunk in _pieces(source):
+            digest.update(chunk)
         _require_expected(source, digest.hexdigest(), expected_sha256)
         pointer = _Pointer(path=Path(source.name).resolve(), sha256=expected_sha256, size_bytes=source.tell())
         with self._staging.file_for(_pointer_of(target)) as file:
@@ -249,7 +252,7 @@ class DirectoryStore:
             return source
         source.close()
         require_equal(ref, pointer.sha256, pointer.size_bytes)
-        return pointer.path.open("rb")
+        return open_regular(pointer.path)
 
     def _locate(self, path: Path) -> tuple[io.BufferedReader, _Pointer | None]:
         """Open the file that stands for a key: the bytes, or the pointer to them.
@@ -283,6 +286,14 @@ def _read_pointer(source: io.BufferedReader) -> _Pointer:
 def _require_expected(source: BinaryIO, found_sha256: str, expected_sha256: str) -> None:
     if found_sha256 != expected_sha256:
         raise ArtefactCorruptError(f"{source.name} has SHA-256 {found_sha256}, not {expected_sha256}: it changed")
+
+
+def _pieces(source: io.BufferedReader) -> Iterator[bytes]:
+    """Yield what a file holds, and one byte more if it has grown since it was opened: some grow without end."""
+    left_bytes = os.fstat(source.fileno()).st_size + 1
+    while chunk := source.read(min(CHUNK_BYTES, left_bytes)):
+        left_bytes -= len(chunk)
+        yield chunk
 
 
 def _walk(folder: Path) -> Iterator[Path]:

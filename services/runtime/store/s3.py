@@ -18,6 +18,7 @@ from services.contracts.keys import sha256
 from services.contracts.values import ArtefactRef, Sha256
 from services.runtime.errors import TransientError
 from services.runtime.metrics.port import Metrics
+from services.runtime.store.opening import open_regular
 from services.runtime.store.port import KEY, ArtefactCorruptError, ArtefactMissingError, InvalidKeyError
 from services.runtime.store.s3_settings import S3Settings
 from services.runtime.store.s3_wire import CHUNK_BYTES, Head, S3Wire
@@ -80,7 +81,7 @@ class S3Store:
             If it can never work as it is set up, or the file is larger than S3 takes at once (5 GiB).
         """
         name = self._name(key)
-        with _unreadable_reported(path), path.open("rb") as source:
+        with _unreadable_reported(path), open_regular(path) as source:
             size_bytes = source.seek(0, io.SEEK_END)
 
             def pieces() -> Iterable[bytes]:

@@ -27,7 +27,6 @@ from services.runtime.store.s3_faults import WIRE_FAULTS, StoreSetupError, fault
 from services.runtime.store.s3_settings import S3Settings
 
 CHUNK_BYTES = 1 << 20
-PIECE_BYTES = 1 << 18
 FIRST_PAUSE_S = 0.1
 HASH_HEADER = "x-amz-meta-sha256"
 LARGEST_PUT_BYTES = 5 << 30
@@ -41,6 +40,32 @@ class Head:
 
     size_bytes: int
     sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """An object on its way: how large the server says that it is, and what returns up to so many next bytes."""
+
+    size_bytes: int
+    read: Callable[[int], bytes]
+
+
+class _Hashed(io.RawIOBase):
+    """Hashes bytes while they are in the processor's cache and the next are on their way."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
+        self._read = read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stub asks for any buffer
+        piece = self._read(min(len(buffer), CHUNK_BYTES))
+        self.digest.update(piece)
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def pool_of(settings: S3Settings) -> urllib3.PoolManager:
@@ -115,15 +140,11 @@ class S3Wire:
         """
 
         def ask() -> tuple[bytes, str]:
-            # Pieces are hashed and copied while they are in the processor's cache and the next are on their way.
-            payload, digest = io.BytesIO(), hashlib.sha256()
-            missing_bytes = size_bytes + 1
-            with self._receiving(name, size_bytes) as read:
-                while missing_bytes and (piece := read(min(missing_bytes, PIECE_BYTES))):
-                    missing_bytes -= len(piece)
-                    digest.update(piece)
-                    payload.write(piece)
-            return payload.getvalue(), digest.hexdigest()
+            with self._receiving(name, size_bytes) as answer:
+                hashed = _Hashed(answer.read)
+                # The reader asks for room once, and has every piece laid where it belongs.
+                payload = io.BufferedReader(hashed).read(min(size_bytes, answer.size_bytes) + 1)
+            return payload, hashed.digest.hexdigest()
 
         return self._asked("get", name, ask)
 
@@ -146,11 +167,11 @@ class S3Wire:
             While reading, if the connection breaks, or is too slow.
         """
         with ExitStack() as held:
-            receive = self._asked("open", name, lambda: held.enter_context(self._receiving(name, size_bytes)))
+            answer = self._asked("open", name, lambda: held.enter_context(self._receiving(name, size_bytes)))
 
             def read(wanted_bytes: int) -> bytes:
                 with self._translated("read", name):
-                    return receive(wanted_bytes)
+                    return answer.read(wanted_bytes)
 
             yield read
 
@@ -197,11 +218,10 @@ class S3Wire:
         self._pool.clear()
 
     @contextmanager
-    def _receiving(self, name: str, size_bytes: int | None) -> Iterator[Callable[[int], bytes]]:
+    def _receiving(self, name: str, size_bytes: int | None) -> Iterator[_Coming]:
         response = self._client.get_object(self._settings.bucket, name)
-        if size_bytes is None:
-            size_bytes = int(response.headers.get("content-length", "0"))
-        allowed_s = self._settings.transfer_s(size_bytes)
+        announced_bytes = int(response.headers.get("content-length", size_bytes or 0))
+        allowed_s = self._settings.transfer_s(announced_bytes if size_bytes is None else size_bytes)
         deadline_s = time.monotonic() + allowed_s
 
         def read(wanted_bytes: int) -> bytes:
@@ -212,7 +232,7 @@ class S3Wire:
             return piece
 
         try:
-            yield read
+            yield _Coming(announced_bytes, read)
         finally:
             # Closed where it was not read to its end; else the connection is in the pool again already.
             response.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.system.servers.golang import go_program
 from tests.system.servers.process import ServerProcess
-from tests.system.servers.provision import built, require_tool, run
+from tests.system.servers.provision import Addresses, built, require_tool, run
 
 COMPOSE = "v5.4.0"
 BASE_IMAGE = "fibsem-base:bookworm"
@@ -79,8 +79,10 @@ def base_image() -> str:
 def build_images() -> None:
     """Build every image of the system on the local base, as a site does that can pull none (20 minutes, 25 GB).
 
-    What an earlier build left in the engine is used again.
+    What an earlier build left in the engine is used again; all of it where `FIBSEM_TEST_IMAGES=present`.
     """
+    if Addresses().images == "present":
+        return
     environment = {
         **os.environ,  # noqa: TID251 (handed on, not read)
         "BASE_IMAGE": base_image(),

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +29,9 @@ class Addresses(BaseSettings):
     kafka: str | None = Field(default=None, description="host:port of a broker that tests may fill with topics")
     s3: str | None = Field(default=None, description="http://key:secret@host:port of an S3 that tests may fill")
     torchserve: str | None = Field(default=None, description="http://host:port of a TorchServe with our models")
+    images: Literal["build", "present"] = Field(
+        default="build", description="images of the system: built as the working tree is, or those of an earlier build"
+    )
     servers: Path = Field(
         default=Path.home() / ".cache" / "fibsem-nuclei" / "servers", description="where built servers are kept"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from services.contracts.keys import sha256
 from services.contracts.values import ArtefactRef
 from services.runtime.errors import TransientError
 from services.runtime.metrics.recording import RecordingMetrics
-from services.runtime.store.port import ArtefactMissingError
+from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError
 from services.runtime.store.s3 import S3Store
 from services.runtime.store.s3_faults import StoreSetupError
 from services.runtime.store.s3_settings import S3Settings
+from services.runtime.store.s3_wire import CHUNK_BYTES
 
 REF = ArtefactRef(key="a/b", sha256="0" * 64, size_bytes=1)
 
@@ -138,6 +141,21 @@ def test_no_such_key_is_missing(server: Answering, store: S3Store, metrics: Reco
     with pytest.raises(ArtefactMissingError):
         store.get(REF)
     assert len(metrics.observations("fibsem_s3_request_duration_seconds", op="get", outcome="missing")) == 1
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 7])
+def test_an_artefact_that_comes_in_pieces_is_returned_whole(server: Answering, store: S3Store, size_bytes: int) -> None:
+    server.body = random.Random(size_bytes).randbytes(size_bytes)
+    assert store.get(ArtefactRef(key="a/b", sha256=sha256(server.body), size_bytes=size_bytes)) == server.body
+
+
+@pytest.mark.parametrize("size_bytes", [4, 6, 2**60])
+def test_no_more_room_is_asked_for_than_the_server_has_bytes(
+    server: Answering, store: S3Store, size_bytes: int
+) -> None:
+    server.body = b"12345"
+    with pytest.raises(ArtefactCorruptError, match="5 bytes"):
+        store.get(ArtefactRef(key="a/b", sha256=sha256(server.body), size_bytes=size_bytes))
 
 
 @pytest.mark.parametrize(("status", "expected"), [(503, TransientError), (404, StoreSetupError)])
