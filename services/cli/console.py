@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from services.runtime.errors import PermanentError, TransientError
+
 OUT = Console()
 ERR = Console(stderr=True)
+
+FACTS = (ValueError, OSError, LookupError, RuntimeError, TransientError, PermanentError)
+BUGS = frozenset({ValueError, RuntimeError, KeyError, IndexError})
 
 
 def failure(error: Exception) -> bool:
@@ -13,12 +18,7 @@ def failure(error: Exception) -> bool:
 
     Errors that say a fact to the user are ValueError, OSError or LookupError subclasses and the runtime's own.
     """
-    if not isinstance(error, ValueError | OSError | LookupError | RuntimeError) or type(error) in {
-        ValueError,
-        RuntimeError,
-        KeyError,
-        IndexError,
-    }:
+    if not isinstance(error, FACTS) or type(error) in BUGS:
         return False
     ERR.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
     ERR.print(str(error), markup=False, highlight=False, soft_wrap=True)

@@ -24,6 +24,13 @@ _FIELD_DTYPES = {
     13: "u4", 16: "u8", 17: "i8", 18: "u8",
 }  # fmt: skip
 _LARGEST_ENTRY_COUNT = 4096
+# What a page is told by; other fields are checked to be inside the file and forgotten, since a hundred thousand
+# directories may share the bytes of thousands of them.
+_READ_TAGS = frozenset(
+    {254, 256, 257, 258, 259, 262, 266, 270, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
+)
+# The longest field besides those that say where pixels are is a palette, 3 x 256 colours.
+_MOST_VALUES = 4096
 
 
 class _Dialect(NamedTuple):
@@ -56,24 +63,31 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The fields of one page, by tag number."""
+    """The fields of one page that are ever read, by tag number."""
 
     byte_order: str
     fields: dict[int, Field]
 
-    def values(self, file: BinaryIO, tag: int) -> NDArray[np.int64] | None:
+    def count(self, tag: int) -> int:
+        """Return how many values a field says that it has; 0 if the page lacks it."""
+        field = self.fields.get(tag)
+        return 0 if field is None else field.length
+
+    def values(self, file: BinaryIO, tag: int, most: int = _MOST_VALUES) -> NDArray[np.int64] | None:
         """Return the whole numbers of a field, or None if the page lacks it.
 
         Raises
         ------
         MalformedDirectoryError
-            If the field does not hold whole numbers.
+            If the field does not hold whole numbers, or more than `most`, so that memory is taken for no more.
         """
         field = self.fields.get(tag)
         if field is None:
             return None
         if field.dtype[0] == "f":
             raise MalformedDirectoryError(f"tag {tag} holds fractions where whole numbers are needed")
+        if field.length > most:
+            raise MalformedDirectoryError(f"tag {tag} has {field.length} values, at most {most} make sense")
         dtype = np.dtype(f"{self.byte_order}{field.dtype}")
         file.seek(field.offset)
         payload = file.read(field.length * dtype.itemsize)
@@ -175,7 +189,8 @@ def _read_directory(file: BinaryIO, offset: int, dialect: _Dialect, size: int) -
         )
         if at + length > size:
             raise TruncatedDirectoryError(f"tag {tag} lies at bytes {at} to {at + length} of {size}")
-        fields.setdefault(tag, Field(dtype, count, at))
+        if tag in _READ_TAGS:
+            fields.setdefault(tag, Field(dtype, count, at))
     following: int = dialect.pointer.unpack_from(body, entry_count * dialect.entry.size)[0]
     if following >= size:
         raise TruncatedDirectoryError(f"the next directory is said to be at byte {following} of {size}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -36,10 +37,23 @@ class TiffLimits:
         Pixels of a page.
     max_pages
         Pages of a file.
+    max_page_bytes
+        Bytes of a page once it is unpacked, all samples together, and of a tile or strip.
+    max_segments
+        Tiles and strips of all pages: their places are known before a pixel is unpacked.
+    max_expansion
+        How many times its own size all pages of a file may unpack to, beyond `free_expansion_bytes`: pages may name the
+        same bytes again and again, and a small file could keep a reader busy for days.
+    free_expansion_bytes
+        What any file may unpack to.
     """
 
     max_page_pixels: int = 2**28
     max_pages: int = 100_000
+    max_page_bytes: int = 2**29
+    max_segments: int = 2**24
+    max_expansion: int = 1000
+    free_expansion_bytes: int = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,11 @@ class PageLayout:
     sizes: NDArray[np.int64]
     palette: NDArray[np.uint16] | None
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """What the page takes once it is unpacked."""
+        return self.height_px * self.width_px * self.samples * self.bits // 8
+
 
 def read_layouts(file: BinaryIO, limits: TiffLimits) -> tuple[PageLayout, ...]:
     """Return the layout of every full-resolution page, each checked to be whole.
@@ -102,14 +121,25 @@ def read_layouts(file: BinaryIO, limits: TiffLimits) -> tuple[PageLayout, ...]:
     """
     size = file_size(file)
     directories = read_directories(file, limits.max_pages)
-    layouts = [_read_layout(file, directory, limits) for directory in directories if not _is_reduced(file, directory)]
+    layouts = _read_each(file, [each for each in directories if not _is_reduced(file, each)], limits)
     if not layouts:
         raise MalformedDirectoryError("the file holds no page of full resolution")
     if len(layouts) == 1:
         layouts = _undeclared_pages(layouts[0], directories[0].text(file, 270), size, limits)
     for number, layout in enumerate(layouts):
         _check_is_whole(layout, number, size)
+    _check_expansion(layouts, size, limits)
     return tuple(layouts)
+
+
+def _read_each(file: BinaryIO, directories: Sequence[Directory], limits: TiffLimits) -> list[PageLayout]:
+    layouts, segments = list[PageLayout](), 0
+    for directory in directories:
+        segments += max(directory.count(324), directory.count(273))
+        if segments > limits.max_segments:
+            raise TooLargeError(f"the file has more than {limits.max_segments} strips or tiles")
+        layouts.append(_read_layout(file, directory, limits))
+    return layouts
 
 
 def _number(file: BinaryIO, directory: Directory, tag: int, default: int | None = None) -> int:
@@ -138,8 +168,15 @@ def _read_layout(file: BinaryIO, directory: Directory, limits: TiffLimits) -> Pa
             f"compression {_number(file, directory, 259)} is not read; none, LZW, deflate, zstd and packbits are"
         )
     bits = _bits(file, directory)
+    if width * height * samples * bits // 8 > limits.max_page_bytes:
+        raise TooLargeError(f"a page unpacks to {width * height * samples * bits // 8} bytes")
+    planar = samples > 1 and _number(file, directory, 284, 1) == 2
     photometric = _number(file, directory, 262, MIN_IS_BLACK)
-    segment_rows, segment_columns, offsets, sizes = _segments(file, directory, (height, width))
+    segment_rows, segment_columns = _segment_shape(file, directory, (height, width))
+    if segment_rows * segment_columns * (1 if planar else samples) * bits // 8 > limits.max_page_bytes:
+        raise TooLargeError(f"a tile or strip has {segment_rows} x {segment_columns} pixels of {samples} samples")
+    count = -(-height // segment_rows) * -(-width // segment_columns) * (samples if planar else 1)
+    offsets, sizes = _segment_places(file, directory, count)
     return PageLayout(
         height_px=height,
         width_px=width,
@@ -149,7 +186,7 @@ def _read_layout(file: BinaryIO, directory: Directory, limits: TiffLimits) -> Pa
         photometric=photometric,
         compression=compression,
         predicted=_is_predicted(file, directory, compression),
-        planar=samples > 1 and _number(file, directory, 284, 1) == 2,
+        planar=planar,
         bits_reversed=_number(file, directory, 266, 1) == 2,
         byte_order=directory.byte_order,
         segment_rows=segment_rows,
@@ -203,21 +240,29 @@ def _palette(file: BinaryIO, directory: Directory, bits: int, samples: int) -> N
     return colours.astype(np.uint16).reshape(3, 256)
 
 
-def _segments(
-    file: BinaryIO, directory: Directory, shape_yx: tuple[int, int]
-) -> tuple[int, int, NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns of a tile or strip, and the place of each."""
+def _segment_shape(file: BinaryIO, directory: Directory, shape_yx: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of a tile or strip."""
     height, width = shape_yx
     tiled = 322 in directory.fields
     rows = _number(file, directory, 323) if tiled else min(height, _number(file, directory, 278, height))
     columns = _number(file, directory, 322) if tiled else width
     if rows < 1 or columns < 1 or rows * columns > 4 * max(height * width, 2**20):
         raise MalformedDirectoryError(f"tiles or strips of {rows} x {columns} pixels in a page of {height} x {width}")
-    offsets = directory.values(file, 324 if tiled else 273)
-    sizes = directory.values(file, 325 if tiled else 279)
-    if offsets is None or sizes is None or not len(offsets):
+    return rows, columns
+
+
+def _segment_places(file: BinaryIO, directory: Directory, expected: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return offset and size of every tile or strip; nothing is read unless there are as many as there must be."""
+    tags = (324, 325) if 322 in directory.fields else (273, 279)
+    found = tuple(directory.count(tag) for tag in tags)
+    if not all(found):
         raise MalformedDirectoryError("a page does not say where its pixels are")
-    return rows, columns, offsets, sizes
+    if found != (expected, expected):
+        raise MalformedDirectoryError(f"a page has {found[0]} offsets, {found[1]} sizes for {expected} strips or tiles")
+    offsets, sizes = (directory.values(file, tag, expected) for tag in tags)
+    assert offsets is not None
+    assert sizes is not None
+    return offsets, sizes
 
 
 def _undeclared_pages(layout: PageLayout, description: str, size: int, limits: TiffLimits) -> list[PageLayout]:
@@ -253,13 +298,6 @@ def _undeclared_pages(layout: PageLayout, description: str, size: int, limits: T
 
 
 def _check_is_whole(layout: PageLayout, page: int, size: int) -> None:
-    down = -(-layout.height_px // layout.segment_rows)
-    across = -(-layout.width_px // layout.segment_columns)
-    expected = down * across * (layout.samples if layout.planar else 1)
-    if len(layout.offsets) != expected or len(layout.sizes) != expected:
-        raise MalformedDirectoryError(
-            f"page {page} has {len(layout.offsets)} offsets, {len(layout.sizes)} sizes for {expected} strips or tiles"
-        )
     # A strip that is declared but not yet written has offset or size 0.
     absent = (layout.sizes <= 0) | (layout.offsets <= 0) | (layout.offsets > size - layout.sizes)
     if absent.any():
@@ -267,4 +305,12 @@ def _check_is_whole(layout: PageLayout, page: int, size: int) -> None:
         raise TruncatedStripError(
             f"strip or tile {first} of page {page} lies at bytes {layout.offsets[first]} to "
             f"{layout.offsets[first] + layout.sizes[first]} of {size}"
+        )
+
+
+def _check_expansion(layouts: Sequence[PageLayout], size: int, limits: TiffLimits) -> None:
+    unpacked_bytes = sum(layout.unpacked_bytes for layout in layouts)
+    if unpacked_bytes > max(limits.free_expansion_bytes, limits.max_expansion * size):
+        raise TooLargeError(
+            f"{size} bytes would unpack to {unpacked_bytes}, more than {limits.max_expansion} times as many"
         )

@@ -19,6 +19,10 @@ from services.ingest.watcher import Ingest, IngestPorts
 from services.runtime.deployment import Deployment
 from services.runtime.hosting import Site, host
 
+DEPENDENCIES = ("bus", "store", "disk")
+# S3 takes no more at once, and a slice is one object; a larger stack is written as one file per slice.
+LARGEST_OBJECT_BYTES = 5 * 2**30
+
 
 class IngestDeployment(AcquisitionSettings, Deployment):
     """Settings of ingest: the acquisition besides the deployment."""
@@ -33,11 +37,25 @@ class IngestProcess(IngestTurns):
 
     def __init__(self, site: Site, acquisition: AcquisitionSettings, *, watch: bool) -> None:
         ports = IngestPorts(site.bus.producer(), site.store, site.clock, site.metrics)
-        super().__init__(Ingest(acquisition.ingest(watch=watch), ports), site.clock)
+        settings = acquisition.ingest(watch=watch).model_copy(update={"max_file_bytes": LARGEST_OBJECT_BYTES})
+        super().__init__(Ingest(settings, ports), site.clock)
         self._site = site
         self._acquisition = acquisition
         self._kept: Mapping[str, Any] = {}
         self._pace = Pace()
+
+    def step(self, timeout_s: float = 0.0) -> bool:
+        """Take one turn, and say which dependency holds it up."""
+        before = self.outage
+        worked = super().step(timeout_s)
+        metrics, now = self._site.metrics, self.outage
+        if now is not None and now is not before:
+            metrics.set("fibsem_dependency_up", 0, dependency=now.dependency)
+            metrics.increment("fibsem_dependency_retries_total", 1, dependency=now.dependency)
+        elif now is None and before is not None:
+            for dependency in DEPENDENCIES:
+                metrics.set("fibsem_dependency_up", 1, dependency=dependency)
+        return worked
 
     def measure(self) -> None:
         """Say how ingest stands, in the store, and how much room the share has."""

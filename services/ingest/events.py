@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from services.contracts.values import (
     ArtefactRef,
+    Bytes,
     Count,
     DecisionKind,
     GreyMapping,
@@ -36,7 +37,7 @@ class FileVersion(Value):
 
     folder: Count = 0
     name: Text
-    size_bytes: Count
+    size_bytes: Bytes
     mtime_ns: int
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from services.contracts.keys import raw_key, sha256
+from services.contracts.keys import DEAD_LETTERS, raw_key, sha256
 from services.contracts.values import ArtefactRef
 from services.ingest.events import FileRead, FileRefused, FileVersion
 from services.ingest.folders import SliceFolders, digest_of
@@ -28,13 +28,24 @@ class Keeper:
         Whose they are.
     in_memory_bytes
         Files up to this size are read at once.
+    most_kept_bytes
+        Of refused files that are larger only size and time are kept: a file of holes takes no room on the share.
     """
 
-    def __init__(self, folders: SliceFolders, store: ArtefactStore, acquisition_id: str, in_memory_bytes: int) -> None:
+    def __init__(
+        self,
+        folders: SliceFolders,
+        store: ArtefactStore,
+        acquisition_id: str,
+        *,
+        in_memory_bytes: int = 2**28,
+        most_kept_bytes: int = 2**30,
+    ) -> None:
         self._folders = folders
         self._store = store
         self._acquisition_id = acquisition_id
         self._in_memory_bytes = in_memory_bytes
+        self._most_kept_bytes = most_kept_bytes
 
     def whole(self, listed: Listed, found: Whole) -> FileRead | None:
         """Keep a slice as it is; None if the file changed meanwhile.
@@ -74,6 +85,8 @@ class Keeper:
         TransientError
             If the store cannot be written now.
         """
+        if listed.size_bytes > self._most_kept_bytes:
+            return self._refusal(listed, found, self._describe(listed, f"larger than {self._most_kept_bytes} bytes"))
         try:
             original = self._copy(listed)
         except FileNotFoundError:
@@ -81,16 +94,17 @@ class Keeper:
         except OSError as error:
             if found.fault.reason != "unreadable":
                 raise
-            original = self._describe(listed, error)
-        if original is None:
-            return None
+            original = self._describe(listed, error.strerror or type(error).__name__)
+        return None if original is None else self._refusal(listed, found, original)
+
+    def _refusal(self, listed: Listed, found: Unusable, original: ArtefactRef) -> FileRefused:
         return FileRefused(
             file=version_of(listed), original=original, z=listed.z, fault=found.fault, attempts=found.attempts
         )
 
     def _put_bytes(self, key: str, listed: Listed, expected_sha256: str) -> ArtefactRef:
         with self._folders.open(listed.key) as file:
-            payload = file.read()
+            payload = file.read(listed.size_bytes + 1)
         if sha256(payload) != expected_sha256:
             raise ArtefactCorruptError(f"{shown(listed.key.name)} changed while it was read")
         return self._store.put(key, payload)
@@ -98,7 +112,7 @@ class Keeper:
     def _copy(self, listed: Listed) -> ArtefactRef | None:
         with self._folders.open(listed.key) as file:
             if listed.size_bytes > self._in_memory_bytes:
-                digest = digest_of(file)
+                digest = digest_of(file, listed.size_bytes)
                 try:
                     return self._store.put_file(_letter_key(digest), self._folders.path(listed.key), digest)
                 except ArtefactCorruptError:
@@ -108,14 +122,14 @@ class Keeper:
             return None
         return self._store.put(_letter_key(sha256(payload)), payload)
 
-    def _describe(self, listed: Listed, error: OSError) -> ArtefactRef:
-        """Keep what is known of a file whose bytes cannot be had."""
+    def _describe(self, listed: Listed, why: str) -> ArtefactRef:
+        """Keep what is known of a file whose bytes cannot be had, or are too many."""
         known = {
             "file": shown(listed.key.name),
             "folder": listed.key.folder,
             "size_bytes": listed.size_bytes,
             "mtime_ns": listed.mtime_ns,
-            "error": error.strerror or type(error).__name__,
+            "error": why,
         }
         payload = json.dumps(known, sort_keys=True).encode()
         return self._store.put(_letter_key(sha256(payload)), payload)
@@ -129,4 +143,4 @@ def version_of(listed: Listed) -> FileVersion:
 
 
 def _letter_key(digest: str) -> str:
-    return f"dead-letters/{SERVICE}/{digest[:16]}"
+    return f"{DEAD_LETTERS}/{SERVICE}/{digest[:16]}"

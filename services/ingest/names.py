@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 FINISH_MARKER = "ACQUISITION_FINISHED"
 # The last run of digits before the extension.
 DEFAULT_PATTERN = r"(?P<z>\d+)\D*\.[^.\d]*$"
+_FORMULA_STARTS = ("=", "+", "-", "@")
 _UNFINISHED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", "~")
 
 
@@ -82,14 +83,23 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 
 
 def shown(name: str) -> str:
-    r"""Return a name that can be written anywhere: bytes that are not UTF-8 are spelled out.
+    r"""Return a name that can be written anywhere, different for every name.
 
-    >>> shown("slice_" + b"\xb5m".decode("utf-8", "surrogateescape") + ".tif")
-    'slice_\\xb5m.tif'
+    Bytes that are not UTF-8, whatever moves a cursor or turns writing round, and a first character by which a
+    spreadsheet takes a name for a formula are spelled out; so a backslash is doubled.
+
+    >>> print(shown("slice_" + b"\xb5m".decode("utf-8", "surrogateescape") + ".tif"))
+    slice_\xb5m.tif
+    >>> print(shown("two\nlines.tif"), shown("=now()_1.tif"), shown("a\\b.tif"))
+    two\nlines.tif \x3dnow()_1.tif a\\b.tif
     """
-    if name.isascii():
+    if name.isascii() and name.isprintable() and "\\" not in name and not name.startswith(_FORMULA_STARTS):
         return name
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    readable = name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    spelled = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in readable
+    )
+    return f"\\x{ord(spelled[0]):02x}{spelled[1:]}" if spelled.startswith(_FORMULA_STARTS) else spelled
 
 
 def classify(name: str, rules: NameRules) -> Ignored | Candidate:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from services.ingest.events import FileVersion
-from services.ingest.folders import FileStamp, SliceFolders
+from services.ingest.folders import FileStamp, FolderEntry, SliceFolders
 from services.ingest.names import FINISH_MARKER, Candidate, Ignored, NameRules, classify, shown
 from services.ingest.sightings import FileKey, Listed
 from services.runtime.errors import TransientError
@@ -95,13 +95,14 @@ class FolderPolls:
         moving: set[tuple[FileKey, FileStamp]] = set()
         marked, count = False, 0
         checked_again = self._settled.keys() if thorough else self._next_to_check()
-        for key, is_link in self._folders.entries():
+        for entry in self._folders.entries():
             count += 1
+            key = entry.key
             known_as = FileKey(key.folder, shown(key.name))
             if known_as in self._settled:
-                self._look_again(key, known_as, unsettled, checked_again)
+                self._look_again(entry, known_as, unsettled, checked_again)
                 continue
-            what = self._what(key, is_link=is_link)
+            what = self._what(entry)
             if isinstance(what, Ignored):
                 ignored[what.reason] += 1
                 marked |= key == (self._last_folder, FINISH_MARKER)
@@ -111,24 +112,33 @@ class FolderPolls:
                 unsettled.append(Listed(key, *stamp, what.z, what.impossible_z))
         return Poll(tuple(unsettled), ignored, marked, count, frozenset(moving))
 
-    def _what(self, key: FileKey, *, is_link: bool) -> Ignored | Candidate:
+    def _what(self, entry: FolderEntry) -> Ignored | Candidate:
+        key = entry.key
+        if not entry.is_file:
+            return Ignored("not_a_file")
         found = self._candidates.get(key) or classify(key.name, self._rules)
-        if isinstance(found, Ignored) or key in self._candidates:
+        if isinstance(found, Ignored):
             return found
-        if is_link and not self._folders.may_follow(key):
+        # Asked at every look: a link may have taken the place of a file.
+        if self._leads_out(entry):
             return Ignored("link_outside")
         if found.z is not None and self._z_last is not None and found.z > self._z_last:
             return Ignored("outside_z_range")
         self._candidates[key] = found
         return found
 
+    def _leads_out(self, entry: FolderEntry) -> bool:
+        return entry.is_link and not self._folders.may_follow(entry.key)
+
     def _look_again(
-        self, key: FileKey, known_as: FileKey, unsettled: list[Listed], checked_again: Container[FileKey]
+        self, entry: FolderEntry, known_as: FileKey, unsettled: list[Listed], checked_again: Container[FileKey]
     ) -> None:
         """Add a settled file to the unsettled ones if it has been written again."""
         if known_as not in self._suspects and known_as not in checked_again:
             return
-        stamp = self._stamp(key)
+        key = entry.key
+        # Where something else has taken its place it stays what it was.
+        stamp = self._stamp(key) if entry.is_file and not self._leads_out(entry) else None
         if stamp is None or stamp == self._settled[known_as]:
             self._suspects.discard(known_as)
             return
@@ -147,8 +157,5 @@ class FolderPolls:
     def _stamp(self, key: FileKey) -> FileStamp | None:
         try:
             return self._folders.stamp(key)
-        except FileNotFoundError:
-            # It went away since the folder was listed.
-            return None
         except OSError as error:
             raise TransientError("disk", f"the folder of slices cannot be read: {error}") from error

@@ -46,6 +46,8 @@ class ReadingRules:
         Pages of a stack that are read before others get their turn.
     attempts
         After so many tries that killed the process a file is refused.
+    max_file_bytes
+        Larger files are refused by their size alone.
     """
 
     limits: TiffLimits = field(default_factory=TiffLimits)
@@ -59,6 +61,7 @@ class ReadingRules:
     in_memory_bytes: int = 2**28
     pages_per_turn: int = 8
     attempts: int = 3
+    max_file_bytes: int = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,9 @@ class FileReader:
             If the attempt cannot be recorded now.
         """
         listed = reading.listed
+        if listed.size_bytes > self._rules.max_file_bytes:
+            detail = f"the file has {listed.size_bytes} bytes, more than {self._rules.max_file_bytes}"
+            return Unusable(Fault(reason="too_large", detail=detail), may_grow=False)
         try:
             file = self._folders.open(listed.key)
         except FileNotFoundError:
@@ -172,10 +178,7 @@ class FileReader:
         return outcome if self._is_unchanged(listed) else Unsettled()
 
     def _is_unchanged(self, listed: Listed) -> bool:
-        try:
-            return self._folders.stamp(listed.key) == FileStamp(listed.size_bytes, listed.mtime_ns)
-        except FileNotFoundError:
-            return False
+        return self._folders.stamp(listed.key) == FileStamp(listed.size_bytes, listed.mtime_ns)
 
     def _is_before_first(self, file: BinaryIO, z: int | None) -> bool:
         if z is None or z >= self._rules.z_first:
@@ -190,7 +193,7 @@ class FileReader:
         """Return the file's content and hash; None if it has another size than it was listed with."""
         file.seek(0)
         if listed.size_bytes > self._rules.in_memory_bytes:
-            return file, digest_of(file)
+            return file, digest_of(file, listed.size_bytes)
         payload = file.read(listed.size_bytes + 1)
         if len(payload) != listed.size_bytes:
             return None, ""

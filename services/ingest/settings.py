@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from services.contracts.keys import RESERVED
 from services.contracts.values import Identifier, VoxelSize, ZIndex
 from services.imaging.tiff_layout import TiffLimits
 from services.ingest.intake import AcquisitionIdentity
@@ -61,6 +62,7 @@ class IngestSettings(BaseModel):
         default=0.002, description="share of other pixels that a blank slice may have"
     )
     max_page_pixels: Positive = Field(default=2**28, description="largest page that is unpacked")
+    max_page_bytes: Positive = Field(default=2**29, description="most bytes that a page unpacks to, all its samples")
     max_pages: Positive = Field(default=100_000, description="most pages of a file")
 
     poll_interval_s: Seconds = Field(default=1.0, description="time between two looks at the folders")
@@ -77,6 +79,8 @@ class IngestSettings(BaseModel):
     pages_per_turn: Positive = Field(default=8, description="pages of a stack read before others get their turn")
     in_memory_bytes: Positive = Field(default=2**28, description="files up to this size are read at once")
     attempts: Positive = Field(default=3, description="tries of a file that kills the process")
+    max_file_bytes: Positive = Field(default=2**40, description="largest file that is read")
+    most_kept_bytes: Positive = Field(default=2**30, description="largest refused file of which a copy is kept")
 
     @field_validator("pattern")
     @classmethod
@@ -106,7 +110,7 @@ class IngestSettings(BaseModel):
     def reading_rules(self) -> ReadingRules:
         """How files are read."""
         return ReadingRules(
-            limits=TiffLimits(self.max_page_pixels, self.max_pages),
+            limits=TiffLimits(self.max_page_pixels, self.max_pages, self.max_page_bytes),
             channel=self.channel,
             stack_z_zero=self.stack_z_zero,
             z_first=self.first_z or 0,
@@ -117,6 +121,7 @@ class IngestSettings(BaseModel):
             in_memory_bytes=self.in_memory_bytes,
             pages_per_turn=self.pages_per_turn,
             attempts=self.attempts,
+            max_file_bytes=self.max_file_bytes,
         )
 
     @property
@@ -146,6 +151,13 @@ class AcquisitionSettings(BaseModel):
     first_z: int | None = Field(default=None, ge=0, description="z of the first slice")
     last_z: int | None = Field(default=None, ge=0, description="z of the last slice; later files are left alone")
     gap_timeout_s: float | None = Field(default=None, gt=0, description="declare a z missing after so long")
+
+    @field_validator("acquisition")
+    @classmethod
+    def _name_is_free(cls, acquisition: str) -> str:
+        if acquisition in RESERVED:
+            raise ValueError(f"{acquisition!r} is a name of the store's own; call the acquisition something else")
+        return acquisition
 
     @field_validator("voxel_size", mode="before")
     @classmethod

@@ -34,7 +34,7 @@ class IngestTurns:
         self._clock = clock
         self._pause_s = 0.0
         self._resume_at_s = 0.0
-        self._outage = ""
+        self._outage: TransientError | None = None
 
     def step(self, timeout_s: float = 0.0) -> bool:
         """Take one turn; return whether there was work. Nothing here waits: the folders say nothing by themselves."""
@@ -46,11 +46,16 @@ class IngestTurns:
         except TransientError as outage:
             self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
             self._resume_at_s = self._clock.monotonic_s() + self._pause_s
-            self._outage = str(outage)
-            log.warning("ingest_outage", outage=self._outage, pause_s=self._pause_s)
+            self._outage = outage
+            log.warning("ingest_outage", outage=str(outage), pause_s=self._pause_s)
             return False
-        self._pause_s, self._outage = 0.0, ""
+        self._pause_s, self._outage = 0.0, None
         return worked
+
+    @property
+    def outage(self) -> TransientError | None:
+        """What the last turn was held up by; each try that fails has its own."""
+        return self._outage
 
     @property
     def paused(self) -> bool:
@@ -73,7 +78,7 @@ class IngestTurns:
 
     def waiting_for(self) -> str:
         """Return what holds ingest up, in words; empty when nothing does."""
-        return self._outage or self._ingest.status().waiting_for
+        return str(self._outage) if self._outage else self._ingest.status().waiting_for
 
     def ledgers(self) -> Mapping[str, Mapping[str, int]]:
         """Return both ledgers as they stand: the number of each state, by name."""

@@ -98,7 +98,13 @@ class Ingest:
             ReadingAttempts(ports.store, settings.acquisition_id),
             self._intake.wants_histogram,
         )
-        self._keeper = Keeper(self._folders, ports.store, settings.acquisition_id, settings.in_memory_bytes)
+        self._keeper = Keeper(
+            self._folders,
+            ports.store,
+            settings.acquisition_id,
+            in_memory_bytes=settings.in_memory_bytes,
+            most_kept_bytes=settings.most_kept_bytes,
+        )
         self._contents = {
             FileKey(known.version.folder, known.version.name): known.raw.sha256 for known in self._intake.files
         }

@@ -199,7 +199,7 @@ def test_what_is_no_slice_is_ignored_and_counted(bench: Bench) -> None:
     (bench.folder / "thumbnails").mkdir()
     files = bench.run(bench.ingest()).ledger().files
     assert files.seen == 3
-    assert files.ignored == {"extension": 1, "unfinished": 2, "marker": 1}
+    assert files.ignored == {"extension": 1, "unfinished": 2, "marker": 1, "not_a_file": 1}
 
 
 def test_pages_of_a_stack_are_slices_from_the_z_in_its_name(bench: Bench) -> None:
@@ -285,7 +285,7 @@ def test_links_inside_the_folder_are_followed_and_links_out_of_it_are_not(bench:
     (bench.folder / name_of(4)).symlink_to(tmp_path / "nowhere.tif")
     ingest = bench.run(bench.ingest())
     assert sorted(bench.ingested()) == [0, 1, 3]
-    assert ingest.ledger().files.ignored == {"link_outside": 1}
+    assert ingest.ledger().files.ignored == {"link_outside": 1, "not_a_file": 1}
 
 
 def test_links_out_of_the_folder_are_followed_if_the_user_wants(bench: Bench, tmp_path: Path) -> None:
