@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from services.cli.console import OUT
 from services.cli.display import RunDisplay
@@ -183,7 +184,9 @@ def dead_letters_list(where: Where, as_json: AsJson = False, acquisition: Acquis
     table = Table("service", "what", "reason", "detail", "bytes", "tries")
     for letter in letters:
         size = f"{letter.original.size_bytes}"
-        table.add_row(letter.service, letter.subject, letter.reason, letter.detail, size, str(letter.attempts))
+        cells = (letter.service, letter.subject, letter.reason, letter.detail, size, str(letter.attempts))
+        # Names come from the share: nobody there writes markup of ours.
+        table.add_row(*map(Text, cells))
     OUT.print(table if letters else "nothing was refused")
 
 

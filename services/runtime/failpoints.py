@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, Self, get_args
 
 from services.contracts.topics import Topic
 from services.contracts.values import ArtefactRef
-from services.runtime.bus.port import Bus, Consumer, Outgoing, Producer, Record, TopicPartition
+from services.runtime.bus.port import Bus, Consumer, LogEnd, Outgoing, Producer, Record, TopicPartition
 from services.runtime.store.port import ArtefactStore
 
 # The steps of every service's loop, in their order: receive, fetch, store, publish, commit.
@@ -147,6 +147,10 @@ class FailingBus:
     def backlog(self, group: str, topics: Sequence[str]) -> int:
         """Count what a group has not committed."""
         return self._bus.backlog(group, topics)
+
+    def rewind(self, group: str, topics: Sequence[str], to: LogEnd) -> Mapping[TopicPartition, int]:
+        """Set what a group reads next."""
+        return self._bus.rewind(group, topics, to)
 
     def close(self) -> None:
         """Close."""

@@ -11,7 +11,17 @@ import pytest
 
 from services.contracts.messages import SliceIngested
 from services.contracts.topics import Topic
-from services.runtime.bus.port import Bus, Consumer, Outgoing, PartitionsLostError, Record, TopicPartition
+from services.runtime.bus.port import (
+    Bus,
+    Consumer,
+    GroupBusyError,
+    LogEnd,
+    Outgoing,
+    PartitionsLostError,
+    Record,
+    TopicPartition,
+    UnknownTopicError,
+)
 from services.runtime.bus.replay import replay
 
 PARTITIONS = 4
@@ -299,6 +309,44 @@ class BusContract:
         left = 30 - sum(next_offsets(done).values())
         assert bus.backlog("group", [topic.name]) == left
         assert bus.backlog("another", [topic.name]) == 30
+
+    # Placing a group
+
+    @pytest.mark.parametrize(("to", "left"), [(LogEnd.EARLIEST, 30), (LogEnd.LATEST, 0)])
+    def test_a_group_without_members_is_placed_at_an_end_of_the_log(
+        self, harness: BusHarness, bus: Bus, topic: Topic, to: LogEnd, left: int
+    ) -> None:
+        self.publish(bus, numbered(topic, 30))
+        consumer = bus.consumer("group", [topic.name], "a")
+        consumer.commit(next_offsets(self.read(harness, consumer, 30)[:12]))
+        consumer.close()
+        placed = bus.rewind("group", [topic.name], to)
+        assert placed.keys() == self.places(topic)
+        assert sum(placed.values()) == 30 - left
+        assert bus.backlog("group", [topic.name]) == left
+        again = bus.consumer("group", [topic.name], "a")
+        self.publish(bus, [outgoing(topic, "after", b"30")])
+        assert numbers(self.read(harness, again, left + 1)) == list(range(30 - left, 31))
+
+    def test_a_group_that_somebody_reads_as_stays_where_it_is(
+        self, harness: BusHarness, bus: Bus, topic: Topic
+    ) -> None:
+        self.publish(bus, numbered(topic, 20))
+        consumer = bus.consumer("group", [topic.name], "a")
+        consumer.commit(next_offsets(self.read(harness, consumer, 20)))
+        with pytest.raises(GroupBusyError, match="has members"):
+            bus.rewind("group", [topic.name], LogEnd.EARLIEST)
+        assert bus.backlog("group", [topic.name]) == 0
+
+    def test_a_group_that_never_read_can_be_placed(self, harness: BusHarness, bus: Bus, topic: Topic) -> None:
+        self.publish(bus, numbered(topic, 8))
+        bus.rewind("group", [topic.name], LogEnd.LATEST)
+        assert bus.backlog("group", [topic.name]) == 0
+        assert bus.backlog("another", [topic.name]) == 8
+
+    def test_a_group_cannot_be_placed_on_a_topic_that_is_not_there(self, bus: Bus) -> None:
+        with pytest.raises(UnknownTopicError):
+            bus.rewind("group", ["nowhere"], LogEnd.EARLIEST)
 
     # Pausing
 

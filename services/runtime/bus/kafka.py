@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +15,7 @@ from services.runtime.bus.kafka_broker import Broker
 from services.runtime.bus.kafka_connection import faults_told_apart, opened
 from services.runtime.bus.kafka_consumer import ORIGIN_HEADER, TYPE_HEADER, VERSION_HEADER, KafkaConsumer
 from services.runtime.bus.kafka_settings import KafkaSettings, ms
-from services.runtime.bus.port import Outgoing, TopicPartition
+from services.runtime.bus.port import LogEnd, Outgoing, TopicPartition
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.metrics.port import Metrics
 
@@ -85,8 +85,24 @@ class KafkaBus:
         TransientError
             If the broker does not answer.
         """
-        places = [TopicPartition(topic, number) for topic in topics for number in range(self._broker.partitions(topic))]
-        return sum(self._broker.waiting(group, places).values())
+        return sum(self._broker.waiting(group, self._places(topics)).values())
+
+    def rewind(self, group: str, topics: Sequence[str], to: LogEnd) -> Mapping[TopicPartition, int]:
+        """Set what a group without members reads next; return it for each partition.
+
+        Raises
+        ------
+        GroupBusyError
+            If it has members, or had some less than a session time-out ago that did not leave.
+        UnknownTopicError
+            If one of the topics was never created.
+        TransientError
+            If the broker does not answer.
+        """
+        return self._broker.place(group, self._places(topics), to)
+
+    def _places(self, topics: Sequence[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for topic in topics for number in range(self._broker.partitions(topic))]
 
     def close(self) -> None:
         """Close every producer and consumer, which leave their groups, and the connection."""

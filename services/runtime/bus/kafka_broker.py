@@ -14,7 +14,7 @@ from kafka.admin import KafkaAdminClient, MemberToRemove, OffsetSpec
 from services.contracts.topics import Topic
 from services.runtime.bus.kafka_connection import OUTAGES, faults_told_apart, opened
 from services.runtime.bus.kafka_settings import KafkaSettings
-from services.runtime.bus.port import TopicPartition, UnknownTopicError
+from services.runtime.bus.port import GroupBusyError, LogEnd, TopicPartition, UnknownTopicError
 from services.runtime.clock import Clock
 
 log = structlog.get_logger()
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 ASK_AGAIN_S = 0.1
+# What a broker answers for a group that somebody reads as.
+_NOT_EMPTY = (faults.UnknownMemberIdError, faults.NonEmptyGroupError, faults.RebalanceInProgressError)
 MS_PER_DAY = 24 * 60 * 60 * 1000
 
 
@@ -105,6 +107,20 @@ class Broker:
             committed |= self._ask(lambda client: _offsets(client, fresh, OffsetSpec.EARLIEST))
         return {TopicPartition(*place): max(0, ends[place] - committed[place]) for place in sorted(asked)}
 
+    def place(self, group: str, places: Collection[TopicPartition], to: LogEnd) -> dict[TopicPartition, int]:
+        """Set what a group without members reads next.
+
+        Raises
+        ------
+        GroupBusyError
+            If it has members.
+        TransientError
+            If the broker does not answer.
+        """
+        where = OffsetSpec.EARLIEST if to is LogEnd.EARLIEST else OffsetSpec.LATEST
+        asked = {kafka.TopicPartition(*place): where for place in places}
+        return self._ask(lambda client: _placed(client, group, asked))
+
     def remove_member(self, group: str, member_id: str, instance: str) -> None:
         """Tell a group that a member leaves: kafka-python never says so for one with a lasting name.
 
@@ -175,6 +191,16 @@ def _create(client: KafkaAdminClient, declarations: dict[str, dict[str, Any]]) -
     except faults.TopicAlreadyExistsError:
         log.debug("topics_created_by_another", topics=sorted(declarations))
     client.wait_for_topics(sorted(declarations))
+
+
+def _placed(client: KafkaAdminClient, group: str, asked: dict[Any, OffsetSpec]) -> dict[TopicPartition, int]:
+    said = client.reset_group_offsets(group, asked)
+    for answer in said.values():
+        if answer["error"] in _NOT_EMPTY:
+            raise GroupBusyError(group)
+        if answer["error"] is not faults.NoError:
+            raise answer["error"]()
+    return {TopicPartition(*place): int(answer["offset"]) for place, answer in sorted(said.items())}
 
 
 def _offsets(client: KafkaAdminClient, places: Sequence[Any], which: OffsetSpec) -> dict[Any, int]:

@@ -40,7 +40,7 @@ OUTAGES = (
 )
 
 
-class BusRefusedError(Exception):
+class BusRefusedError(RuntimeError):
     """The broker, or its certificate, was refused: no waiting cures that, somebody must set it right."""
 
 

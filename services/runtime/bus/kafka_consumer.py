@@ -365,8 +365,9 @@ class KafkaConsumer:
             for place, offset in sorted(asked.items())
         )
         return OffsetResetError(
-            f"group {self._group} cannot go on: {where or error}. Records were deleted or the log was lost: put back "
-            "what is missing with `reconcile`, and reset the group's offsets to the first record",
+            f"group {self._group} cannot go on: {where or error}. Records were deleted or the log was lost: stop "
+            f"its service, set its place with `fibsem-nuclei rewind stack {self._group}`, start it, and put back what "
+            "is missing with `reconcile`",
             {place.topic for place in asked},
         )
 

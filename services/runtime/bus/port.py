@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from services.contracts.topics import Topic
@@ -81,6 +82,20 @@ class PartitionsLostError(Exception):
     def __init__(self, partitions: Iterable[TopicPartition]) -> None:
         self.partitions = frozenset(partitions)
         super().__init__(f"no longer owned: {sorted(self.partitions)}")
+
+
+class LogEnd(StrEnum):
+    """Where a group may be placed: at the first record that the log holds, or behind the last."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class GroupBusyError(RuntimeError):
+    """Somebody reads as this group; its place can be set only while nobody does."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(f"group {group} has members: stop its service first, and wait for its session time-out")
 
 
 class OffsetResetError(Exception):
@@ -174,6 +189,19 @@ class Bus(Protocol):
         ------
         TransientError
             If the bus cannot be read now.
+        """
+
+    def rewind(self, group: str, topics: Sequence[str], to: LogEnd) -> Mapping[TopicPartition, int]:
+        """Set, durably, what a group without members reads next; return it for each partition.
+
+        Raises
+        ------
+        GroupBusyError
+            If it has members. Nothing is changed.
+        UnknownTopicError
+            If one of the topics was never created.
+        TransientError
+            If the bus cannot be written now.
         """
 
     def close(self) -> None:

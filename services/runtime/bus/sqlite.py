@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from services.contracts.topics import Topic
-from services.runtime.bus.port import Outgoing, PartitionsLostError, Record, TopicPartition, UnknownTopicError
+from services.runtime.bus.port import (
+    GroupBusyError,
+    LogEnd,
+    Outgoing,
+    PartitionsLostError,
+    Record,
+    TopicPartition,
+    UnknownTopicError,
+)
 from services.runtime.bus.sqlite_database import MEMORY, Connection, Database
 from services.runtime.bus.sqlite_membership import Member, Membership
 from services.runtime.clock import Clock, SystemClock
@@ -103,6 +111,32 @@ class SqliteBus:
             (group,),
         )
         return sum(int(count) for name, count in rows if name in topics)
+
+    def rewind(self, group: str, topics: Sequence[str], to: LogEnd) -> Mapping[TopicPartition, int]:
+        """Set what a group without members reads next; return it for each partition.
+
+        Raises
+        ------
+        GroupBusyError
+            If it has members that were heard of within their lease.
+        UnknownTopicError
+            If one of the topics was never created.
+        """
+        known = [(name, *self.topic(name)) for name in topics]
+        with self._connection.transaction() as writing:
+            beats = writing.execute("SELECT beat_s FROM members WHERE group_name = ?", (group,)).fetchall()
+            if any(abs(self._clock.monotonic_s() - beat_s) <= self._lease_s for (beat_s,) in beats):
+                raise GroupBusyError(group)
+            placed = {
+                TopicPartition(name, number): end if to is LogEnd.LATEST else 0
+                for name, topic_id, _ in known
+                for number, end in writing.execute(
+                    "SELECT partition, next_offset FROM ends WHERE topic_id = ? ORDER BY partition", (topic_id,)
+                )
+            }
+            rows = [(group, *place, offset) for place, offset in placed.items()]
+            writing.executemany("INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?)", rows)
+        return placed
 
     def close(self) -> None:
         """Close the file; members that did not leave keep their partitions until their lease ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ from services.contracts.topics import Topic
 from services.runtime.bus.kafka import KafkaBus
 from services.runtime.bus.kafka_consumer import KafkaConsumer
 from services.runtime.bus.kafka_settings import KafkaSettings
-from services.runtime.bus.port import Bus, Consumer, Producer
+from services.runtime.bus.port import Bus, Consumer, LogEnd, Producer, TopicPartition
 from services.runtime.metrics.recording import RecordingMetrics
 from tests.contract.bus_suite import BusContract, BusHarness, outgoing, topic_named
 from tests.system.servers.kafka import given_kafka, running_kafka
@@ -55,6 +55,9 @@ class GroupsApart:
 
     def backlog(self, group: str, topics: Sequence[str]) -> int:
         return self._bus.backlog(f"{group}-{self._mark}", topics)
+
+    def rewind(self, group: str, topics: Sequence[str], to: LogEnd) -> Mapping[TopicPartition, int]:
+        return self._bus.rewind(f"{group}-{self._mark}", topics, to)
 
     def close(self) -> None:
         self._bus.close()

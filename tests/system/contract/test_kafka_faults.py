@@ -24,7 +24,7 @@ from services.runtime.bus.kafka_broker import TopicMismatchError
 from services.runtime.bus.kafka_connection import BusRefusedError
 from services.runtime.bus.kafka_consumer import KafkaConsumer, MemberReplacedError
 from services.runtime.bus.kafka_settings import KafkaSettings
-from services.runtime.bus.port import OffsetResetError, Outgoing, PartitionsLostError, Record
+from services.runtime.bus.port import LogEnd, OffsetResetError, Outgoing, PartitionsLostError, Record, TopicPartition
 from services.runtime.bus.replay import replay
 from services.runtime.errors import TransientError
 from tests.contract.bus_suite import next_offsets, numbered, numbers, outgoing, topic_named
@@ -208,6 +208,10 @@ def test_an_offset_that_the_log_no_longer_has_is_an_error_and_not_a_jump(
     again = bus.consumer(group, [narrow.name], "a")
     with pytest.raises(OffsetResetError, match=f"{narrow.name}/0 should go on at 3, the log holds 7 to 10"):
         read(again, 1)
+    # Somebody decides, while nobody reads.
+    again.close()
+    assert bus.rewind(group, [narrow.name], LogEnd.EARLIEST) == {TopicPartition(narrow.name, 0): 7}
+    assert numbers(read(bus.consumer(group, [narrow.name], "a"), 3)) == [7, 8, 9]
 
 
 def test_a_topic_of_another_size_is_refused(bus: KafkaBus) -> None:
