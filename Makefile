@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AUDIT := $(VENV)/audit
+SERVICE ?= osv
 OUT ?= out/demo
 # `--require-data`, which CI gives, fails where the real data beside the project is absent.
 PYTEST ?=
@@ -18,7 +20,7 @@ PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
 STACK = $(if $(GPU),NUMERIC_PROFILE=$${NUMERIC_PROFILE:-fast}) $(COMPOSE) $(FILES) $(PROFILES)
 
 .PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean \
-  servers system system-full up down logs simulate operate bundle
+  servers system system-full up down logs simulate operate bundle audit
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -72,6 +74,16 @@ logs: ## Follow what the services say
 
 down: ## Stop the deployed system; its volumes stay
 	@$(STACK) --profile simulate --profile tools down
+
+bundle: setup ## One folder from which a site without a network installs: make bundle BUNDLE='dist/x --tar --without-torch'
+	@$(BIN)/python deploy/bundle/make_bundle.py $(or $(BUNDLE),dist/fibsem-nuclei-bundle)
+
+audit: $(AUDIT)/bin/pip-audit ## Ask for known vulnerabilities of the pinned packages; fails if there are any, or if none could be asked about
+	@$(PYTHON) deploy/audit.py constraints.txt --program $(AUDIT)/bin/pip-audit --service $(SERVICE)
+
+$(AUDIT)/bin/pip-audit:
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install -q pip-audit==2.10.1
 
 contract: setup ## The contract suites of the ports alone
 	@$(BIN)/python -m pytest -q -m 'not system' tests/contract

@@ -77,7 +77,7 @@ def build_archive(models_dir: Path, archive: Path, fusion: FusionRules = RECOMME
         canary_sha256=planes_sha256(known),
     )
     files = {
-        "MAR-INF/MANIFEST.json": _manifest(),
+        "MAR-INF/MANIFEST.json": manifest(),
         CONTENTS: (contents.model_dump_json(indent=2) + "\n").encode(),
         CANARY: encode_reply(_canary_request(), known),
     }
@@ -114,14 +114,14 @@ def _known_answer(networks: Networks) -> Segmented:
     return answer
 
 
-def _manifest() -> bytes:
+def manifest() -> bytes:
     """Return what TorchServe wants to know of an archive."""
-    manifest = {
+    fields = {
         "archiverVersion": "0.12.0",
         "model": {"handler": HANDLER, "modelName": MODEL, "modelVersion": "1.0"},
         "runtime": "python",
     }
-    return (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _write(archive: Path, files: dict[str, bytes]) -> None:

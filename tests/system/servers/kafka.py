@@ -234,7 +234,7 @@ def make_authority(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
     subject = ["-subj", f"/CN=authority of {folder.name}"]
     run([*new, "-x509", "-days", "2", *subject, "-keyout", "ca.key", "-out", "ca.pem"], folder)
     run([*new, "-subj", f"/CN={name}", "-keyout", "server.key", "-out", "server.csr"], folder)
-    (folder / "names").write_text(f"subjectAltName=DNS:{name}\n")
+    (folder / "names").write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1\n")
     signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
     run([openssl, "x509", "-req", "-in", "server.csr", *signing, "-out", "server.pem"], folder)
     keystore = folder / "keystore.pem"

@@ -56,7 +56,7 @@ class ServerProcess:
         is_ready: Callable[[], bool],
         *,
         environment: Mapping[str, str] | None = None,
-        patience_s: float = 60.0,
+        patience_s: float = 180.0,
     ) -> None:
         self._argv = tuple(argv)
         self.log = log
@@ -120,6 +120,10 @@ class ServerProcess:
                     f"{self._argv[0]} did not answer within {self._patience_s:.0f} s:\n{self.last_lines()}"
                 )
             time.sleep(LOOK_EVERY_S)  # noqa: TID251 (a real server, in real time)
+
+    def is_ready(self) -> bool:
+        """Whether it answers now."""
+        return self.is_running and self._is_ready()
 
     def last_lines(self) -> str:
         """Return the end of its log."""

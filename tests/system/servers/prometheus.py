@@ -64,8 +64,11 @@ class PrometheusServer:
 
     def alerts(self, state: str = "firing") -> set[str]:
         """Return the names of the alerts in a state, `firing` or `pending`."""
-        alerts = self._ask("/api/v1/alerts")["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == state}
+        return {labels["alertname"] for labels in self.alert_labels(state)}
+
+    def alert_labels(self, state: str = "firing") -> list[Mapping[str, str]]:
+        """Return the labels of every alert in a state, its name among them."""
+        return [alert["labels"] for alert in self._ask("/api/v1/alerts")["alerts"] if alert["state"] == state]
 
     def recorded(self) -> list[str]:
         """Return the names of all recording rules."""
@@ -98,12 +101,12 @@ def promtool() -> str:
     return require_tool("promtool", INSTALL)
 
 
-def _configuration(targets: Mapping[str, Sequence[str]], every_s: int) -> str:
-    """Return a configuration, as JSON, which is YAML: the deployed rules, and targets by job."""
+def _configuration(targets: Mapping[str, Sequence[str]], every_s: int, rules: Path) -> str:
+    """Return a configuration, as JSON, which is YAML: the rules, and targets by job."""
     every = f"{every_s}s"
     return json.dumps({
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
-        "rule_files": [str(RULES / "*.yml")],
+        "rule_files": [str(rules / "*.yml")],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": list(addresses)}]} for job, addresses in targets.items()
         ],
@@ -120,7 +123,7 @@ def _is_ready(url: str) -> bool:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, targets: Mapping[str, Sequence[str]], every_s: int = 1
+    folder: Path, targets: Mapping[str, Sequence[str]], every_s: int = 1, rules: Path = RULES
 ) -> Iterator[PrometheusServer]:
     """Run a Prometheus that scrapes `targets`, data and log below `folder`; stopped at the end of the block.
 
@@ -131,11 +134,13 @@ def running_prometheus(
     targets
         Addresses `host:port` by job; jobs are the names of the services, as in the deployment.
     every_s
-        How often it scrapes, and evaluates the rules. How long an alert has to last stays as deployed.
+        How often it scrapes, and evaluates the rules. How long an alert has to last is what `rules` say.
+    rules
+        Folder of rules; by default those of the deployment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "prometheus.yml"
-    configuration.write_text(_configuration(targets, every_s))
+    configuration.write_text(_configuration(targets, every_s, rules))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [

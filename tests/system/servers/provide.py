@@ -30,6 +30,7 @@ PACKAGES: Mapping[str, str] = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "faketime": "faketime",
+    "rclone": "rclone",
 }
 BUILT: Mapping[str, Callable[[], object]] = {
     "Kafka (10 s)": kafka_home,

@@ -36,16 +36,25 @@ class TorchServeServer:
         Published models to serve.
     environment
         Settings besides those of the deployed configuration, such as `FIBSEM_SERVER_THREADS`.
+    certificates
+        Folder with `server.pem`, `server.key` and the authority's `ca.pem`: inference is spoken to over TLS.
     """
 
     def __init__(
-        self, folder: Path, models_dir: Path = SHIPPED_MODELS, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        models_dir: Path = SHIPPED_MODELS,
+        environment: Mapping[str, str] | None = None,
+        certificates: Path | None = None,
     ) -> None:
         require_tool("java", "apt-get install openjdk-17-jre-headless")
         require_tool(str(LAUNCHER), "pip install torchserve==0.12.0")
         self._ports = {name: free_port() for name in ("inference", "management", "metrics")}
+        self._secured = environment_of(certificates) if certificates else {}
+        self.settings = TorchServeSettings(
+            url=self._url("inference"), ca_file=certificates / "ca.pem" if certificates else None
+        )
         self.metrics_url = self._url("metrics")
-        self.settings = TorchServeSettings(url=self._url("inference"))
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=1.0, read=5.0))
         for name in ("store", "tmp", "logs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -60,7 +69,7 @@ class TorchServeServer:
             self._argv,
             folder / "torchserve.log",
             self.is_ready,
-            environment={**self._environment(folder), **(environment or {})},
+            environment={**self._environment(folder), **self._secured, **(environment or {})},
             patience_s=300.0,
         )
 
@@ -137,7 +146,8 @@ class TorchServeServer:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._ports[name]}"
+        # The management and metrics pages stay on this machine.
+        return f"{'https' if self._secured and name == 'inference' else 'http'}://127.0.0.1:{self._ports[name]}"
 
     def _workers(self) -> list[dict[str, str]]:
         try:
@@ -159,12 +169,23 @@ class TorchServeServer:
         }
 
 
+def environment_of(certificates: Path) -> dict[str, str]:
+    """Return what tells TorchServe its key and certificate."""
+    return {
+        "TS_PRIVATE_KEY_FILE": str(certificates / "server.key"),
+        "TS_CERTIFICATE_FILE": str(certificates / "server.pem"),
+    }
+
+
 @contextmanager
 def running_torchserve(
-    folder: Path, models_dir: Path = SHIPPED_MODELS, environment: Mapping[str, str] | None = None
+    folder: Path,
+    models_dir: Path = SHIPPED_MODELS,
+    environment: Mapping[str, str] | None = None,
+    certificates: Path | None = None,
 ) -> Iterator[TorchServeServer]:
     """Run a TorchServe until the end of the block."""
-    server = TorchServeServer(folder, models_dir, environment)
+    server = TorchServeServer(folder, models_dir, environment, certificates)
     try:
         server.start()
         yield server
