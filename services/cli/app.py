@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from services.cli import acquire, export, label, learn, operate
+from services.cli import acquire, export, label, learn, operate, rewind
+from services.cli.annotations import annotations_app
 from services.cli.console import failure
 from services.runtime.logging import configure
 
@@ -20,7 +21,9 @@ app = typer.Typer(
 )
 acquire.register(app)
 operate.register(app)
+rewind.register(app)
 learn.register(app)
+app.add_typer(annotations_app, name="annotations")
 export.register(app)
 label.register(app)
 

@@ -1,0 +1,421 @@
+"""The canonical annotated data set: a folder of images and labels that training reads, and nothing else.
+
+`images/NAME.tif` and `labels/NAME.tif` are uint8 (y, x) of one shape; `dataset.json` says what the labels mean,
+where each pair came from, and the hash of its pixels. Label 255 is unlabelled: ignored in losses and scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
+
+from services.contracts.values import Count, Identifier, Pixels, Sha256, Text, Value, VoxelSize, ZIndex
+from services.trainer.annotations.class_map import UNLABELLED, UNLABELLED_NAME, ClassNumber
+from services.trainer.annotations.findings import (
+    Finding,
+    FindingKind,
+    LabelsExistError,
+    NotADatasetError,
+    error,
+    warning,
+)
+
+Plane = NDArray[np.uint8]
+MANIFEST = "dataset.json"
+_READING_FAULTS = (OSError, ValueError, KeyError, IndexError, RuntimeError)
+
+
+class DatasetClass(Value):
+    """A class of the data set."""
+
+    class_id: ClassNumber
+    name: Identifier
+
+
+class ImageEntry(Value):
+    """One annotated image.
+
+    Attributes
+    ----------
+    name
+        Of both files, without suffix.
+    image_sha256, label_sha256
+        Of shape and pixels, see `pixel_hash`; not of the compressed file.
+    source_image, source_mask, page
+        Files it came from, by name, and the page of a stack.
+    nucleus, z
+        Nucleus or stack, and plane, where they can be told.
+    pixels
+        Number of pixels by class name, `unlabelled` included.
+    similar
+        Images that show the same or nearly the same, by name.
+    warnings
+        What a person should look at.
+    """
+
+    name: Identifier
+    height_px: Pixels
+    width_px: Pixels
+    image_sha256: Sha256
+    label_sha256: Sha256
+    source_image: Text
+    source_mask: Text
+    page: Count | None = None
+    nucleus: Text | None = None
+    z: ZIndex | None = None
+    pixels: dict[str, Count]
+    similar: tuple[Identifier, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+    @property
+    def labelled_px(self) -> int:
+        """Pixels that somebody annotated."""
+        return self.height_px * self.width_px - self.pixels.get(UNLABELLED_NAME, 0)
+
+
+class GreyStretch(Value):
+    """Grey of the 16-bit sources that became 0 and 255."""
+
+    low: Annotated[float, Field(ge=0)]
+    high: Annotated[float, Field(gt=0)]
+
+
+class Manifest(Value):
+    """What `dataset.json` says.
+
+    Attributes
+    ----------
+    classes
+        By id.
+    voxel_size
+        Edge of the images' voxels, where it is known.
+    grey
+        How 16-bit sources became 8 bits; None when all had 8.
+    images
+        By name.
+    findings
+        About the data set as a whole.
+    left_out
+        About files that were refused.
+    """
+
+    schema_version: Literal[1] = 1
+    classes: Annotated[tuple[DatasetClass, ...], Field(min_length=1)]
+    voxel_size: VoxelSize | None = None
+    grey: GreyStretch | None = None
+    images: tuple[ImageEntry, ...]
+    findings: tuple[Finding, ...] = ()
+    left_out: tuple[Finding, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_and_ids_are_distinct(self) -> Self:
+        names, ids = [c.name for c in self.classes], [c.class_id for c in self.classes]
+        if ids != sorted(set(ids)) or len(set(names)) < len(names):
+            raise ValueError(f"classes are not distinct and in the order of ids: {dict(zip(names, ids, strict=True))}")
+        images = [image.name for image in self.images]
+        if images != sorted(set(images)):
+            raise ValueError("images are not distinct and in the order of names")
+        return self
+
+    @model_validator(mode="after")
+    def _pixels_are_those_of_the_classes(self) -> Self:
+        known = {*(c.name for c in self.classes), UNLABELLED_NAME}
+        for image in self.images:
+            if set(image.pixels) - known or sum(image.pixels.values()) != image.height_px * image.width_px:
+                raise ValueError(f"{image.name}: pixels by class do not add up: {image.pixels}")
+        return self
+
+    @property
+    def class_ids(self) -> dict[str, int]:
+        """Id by class name."""
+        return {c.name: c.class_id for c in self.classes}
+
+    def pixels(self) -> dict[str, int]:
+        """Return the pixels of all images together, by class name."""
+        names = [*self.class_ids, UNLABELLED_NAME]
+        return {name: sum(image.pixels.get(name, 0) for image in self.images) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An image and its labels, both uint8 (y, x) of one shape."""
+
+    name: str
+    image_yx: Plane
+    labels_yx: Plane
+
+
+@dataclass(frozen=True)
+class AnnotatedDataset:
+    """A data set on disk.
+
+    Attributes
+    ----------
+    folder
+        Holds `images`, `labels` and `dataset.json`.
+    manifest
+        What `dataset.json` says.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    def load(self, name: str) -> Pair:
+        """Return a pair by name.
+
+        Raises
+        ------
+        NotADatasetError
+            If there is none of that name, or its files cannot be read or are not as the manifest says.
+        """
+        entry = self.entry(name)
+        image, labels = (_read_plane(self.folder / part / f"{name}.tif") for part in ("images", "labels"))
+        if image.shape != (entry.height_px, entry.width_px) or labels.shape != image.shape:
+            raise NotADatasetError(f"{name} has shapes {image.shape} and {labels.shape}, not what {MANIFEST} says")
+        return Pair(name, image, labels)
+
+    def entry(self, name: str) -> ImageEntry:
+        """Return what the manifest says of an image."""
+        for image in self.manifest.images:
+            if image.name == name:
+                return image
+        raise NotADatasetError(f"{self.folder} has no image {name!r}")
+
+    def pairs(self, names: Sequence[str] | None = None) -> Iterator[Pair]:
+        """Yield pairs, all in the order of names, or those named in the order given."""
+        for name in names if names is not None else [image.name for image in self.manifest.images]:
+            yield self.load(name)
+
+
+def read_dataset(folder: Path) -> AnnotatedDataset:
+    """Open a data set; pixels are read by `load`.
+
+    Raises
+    ------
+    NotADatasetError
+        If the folder holds none.
+    """
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError as fault:
+        raise NotADatasetError(f"{folder} is no annotated data set: {MANIFEST} is not there") from fault
+    except ValidationError as fault:
+        raise NotADatasetError(f"{folder / MANIFEST} is not valid: {fault}") from fault
+    return AnnotatedDataset(folder, manifest)
+
+
+def pixel_hash(plane_yx: NDArray[Any]) -> str:
+    """Return the SHA-256 of a plane's shape and pixels, whatever its compression on disk.
+
+    Parameters
+    ----------
+    plane_yx
+        (y, x) uint8.
+
+    Examples
+    --------
+    >>> flat, tall = np.zeros((1, 4), np.uint8), np.zeros((4, 1), np.uint8)
+    >>> pixel_hash(flat) == pixel_hash(tall)
+    False
+    """
+    rows, columns = plane_yx.shape
+    digest = hashlib.sha256(f"{plane_yx.dtype} {rows} {columns}\n".encode())
+    digest.update(np.ascontiguousarray(plane_yx).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a pair came from; see `ImageEntry`."""
+
+    source_image: str
+    source_mask: str
+    page: int | None = None
+    nucleus: str | None = None
+    z: int | None = None
+
+
+@dataclass
+class Draft:
+    """A data set that is being written; nothing of it can be seen under its own name until it is whole.
+
+    Attributes
+    ----------
+    folder
+        Where it is written meanwhile.
+    class_ids
+        Id by class name.
+    """
+
+    folder: Path
+    class_ids: Mapping[str, int]
+    _manifest: Manifest | None = field(default=None, init=False)
+
+    def add(self, pair: Pair, origin: Origin, warnings: Sequence[Finding] = ()) -> ImageEntry:
+        """Write a pair and return its entry.
+
+        Raises
+        ------
+        ValueError
+            If shapes or types differ from what a pair is, or a label is no class.
+        """
+        _check_pair(pair, self.class_ids)
+        _write_plane(self.folder / "images" / f"{pair.name}.tif", pair.image_yx)
+        _write_plane(self.folder / "labels" / f"{pair.name}.tif", pair.labels_yx)
+        return ImageEntry(
+            name=pair.name,
+            height_px=pair.image_yx.shape[0],
+            width_px=pair.image_yx.shape[1],
+            image_sha256=pixel_hash(pair.image_yx),
+            label_sha256=pixel_hash(pair.labels_yx),
+            source_image=origin.source_image,
+            source_mask=origin.source_mask,
+            page=origin.page,
+            nucleus=origin.nucleus,
+            z=origin.z,
+            pixels=pixels_by_class(pair.labels_yx, self.class_ids),
+            warnings=tuple(warnings),
+        )
+
+    def finish(self, manifest: Manifest) -> None:
+        """Say what was written; without it, leaving the context writes nothing."""
+        self._manifest = manifest
+        text = manifest.model_dump_json(indent=1) + "\n"
+        (self.folder / MANIFEST).write_text(text, encoding="utf-8")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` was called."""
+        return self._manifest is not None
+
+
+@contextmanager
+def new_dataset(folder: Path, class_ids: Mapping[str, int], *, replace: bool = False) -> Iterator[Draft]:
+    """Write a data set whole or not at all: it takes its name when it is finished.
+
+    Parameters
+    ----------
+    folder
+        Name of the data set.
+    class_ids
+        Id by class name.
+    replace
+        Whether a data set of that name may be replaced; anything else of that name is left alone.
+
+    Raises
+    ------
+    LabelsExistError
+        If something of that name is there.
+    """
+    folder = folder.absolute()
+    check_free(folder, replace=replace)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for part in ("images", "labels"):
+        (partial / part).mkdir(parents=True)
+    try:
+        draft = Draft(partial, dict(class_ids))
+        yield draft
+        if draft.is_finished:
+            _take_name(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(folder: Path, *, replace: bool) -> None:
+    """Raise `LabelsExistError` unless a data set may be written under that name."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / MANIFEST).is_file():
+        raise LabelsExistError(f"{folder} is there and is no annotated data set: name another folder")
+    if not replace:
+        raise LabelsExistError(f"{folder} holds a data set: name another folder, or say --replace")
+
+
+def pixels_by_class(labels_yx: Plane, class_ids: Mapping[str, int]) -> dict[str, int]:
+    """Count the pixels of each class that occurs, and of `unlabelled`.
+
+    >>> pixels_by_class(np.array([[2, 2, 255]], np.uint8), {"chromosome": 2, "nucleolus": 3})
+    {'chromosome': 2, 'nucleolus': 0, 'unlabelled': 1}
+    """
+    counts = np.bincount(labels_yx.ravel(), minlength=256)
+    return {name: int(counts[class_id]) for name, class_id in (*class_ids.items(), (UNLABELLED_NAME, UNLABELLED))}
+
+
+def verify(dataset: AnnotatedDataset) -> Iterator[Finding]:
+    """Yield what is not as the manifest says: changed pixels, labels that are no class, files too many.
+
+    One finding at most per image, in the order of names, then stray files.
+    """
+    for entry in dataset.manifest.images:
+        finding = _changed(dataset, entry)
+        if finding is not None:
+            yield finding
+    names = {image.name for image in dataset.manifest.images}
+    for part in ("images", "labels"):
+        for path in sorted((dataset.folder / part).glob("*")):
+            if path.stem not in names or path.suffix != ".tif":
+                yield warning(FindingKind.STRAY_FILE, f"{part}/{path.name}", f"{MANIFEST} does not know it")
+
+
+def _changed(dataset: AnnotatedDataset, entry: ImageEntry) -> Finding | None:
+    try:
+        pair = dataset.load(entry.name)
+        _check_pair(pair, dataset.manifest.class_ids)
+    except ValueError as fault:
+        return error(FindingKind.UNREADABLE, entry.name, str(fault))
+    hashes = {"image": (pair.image_yx, entry.image_sha256), "labels": (pair.labels_yx, entry.label_sha256)}
+    changed = [what for what, (plane, expected) in hashes.items() if pixel_hash(plane) != expected]
+    if changed:
+        said = f"{' and '.join(changed)} changed since the import: import again, so that checks and hashes hold"
+        return error(FindingKind.HASH_MISMATCH, entry.name, said)
+    return None
+
+
+def _check_pair(pair: Pair, class_ids: Mapping[str, int]) -> None:
+    image, labels = pair.image_yx, pair.labels_yx
+    if image.ndim != 2 or image.shape != labels.shape or {image.dtype, labels.dtype} != {np.dtype(np.uint8)}:
+        raise ValueError(
+            f"{pair.name}: image {image.shape} {image.dtype} and labels {labels.shape} {labels.dtype}: "
+            "both must be uint8 (y, x) of one shape"
+        )
+    known = {*class_ids.values(), UNLABELLED}
+    strange = sorted(set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()) - known)
+    if strange:
+        raise ValueError(f"{pair.name}: labels {strange} are no classes; classes: {dict(class_ids)}")
+
+
+def _write_plane(path: Path, plane_yx: Plane) -> None:
+    # No metadata: it would name the version of the writer, and the same data set would have other bytes.
+    tifffile.imwrite(
+        path, plane_yx, photometric="minisblack", compression="zlib", metadata=None, software=False, predictor=False
+    )
+
+
+def _read_plane(path: Path) -> Plane:
+    try:
+        plane = tifffile.imread(path)
+    except _READING_FAULTS as fault:
+        raise NotADatasetError(f"{path} cannot be read: {fault}") from fault
+    if plane.ndim != 2 or plane.dtype != np.uint8:
+        raise NotADatasetError(f"{path} holds {plane.shape} {plane.dtype}, not uint8 (y, x)")
+    return np.asarray(plane, np.uint8)
+
+
+def _take_name(partial: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
