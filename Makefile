@@ -51,7 +51,7 @@ servers: setup ## Provide the servers that the system tests start: packages, Kaf
 	@$(BIN)/python -m tests.system.servers.provide
 
 system: servers ## The deployed system's tests on real servers (Kafka, MinIO, TorchServe, Prometheus), which it provides
-	@$(BIN)/python -m pytest -q $(PYTEST) -m 'system and not full' tests/system tests/unit/deploy
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST) -m 'system and not full' tests/system tests/unit/deploy
 
 system-full: servers ## Every row of the failure matrix; hours on two cores
 	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system tests/unit/deploy

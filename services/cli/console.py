@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from services.runtime.errors import PermanentError, TransientError
+from services.runtime.errors import PermanentError, SetupError, TransientError
 
 OUT = Console()
 ERR = Console(stderr=True)
 
-FACTS = (ValueError, OSError, LookupError, RuntimeError, TransientError, PermanentError)
+FACTS = (ValueError, OSError, LookupError, RuntimeError, TransientError, PermanentError, SetupError)
 BUGS = frozenset({ValueError, RuntimeError, KeyError, IndexError})
 
 

@@ -40,7 +40,7 @@ from services.contracts.messages import (
 from services.contracts.rows import OBJECT_ROWS
 from services.contracts.values import ArtefactRef, GroupStanding
 from services.imaging.geometry import paste
-from services.imaging.labelling import LabelTables
+from services.imaging.labelling import CorruptTablesError, LabelTables
 from services.imaging.omezarr import CHROMOSOMES, OBJECTS, VolumeLayout, encode_slab
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
@@ -96,8 +96,18 @@ class ComponentsHandler:
         )
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
-        """Answer each volume message; nothing is remembered between them."""
-        return [self._answer(item) for item in received]
+        """Answer each volume message; nothing is remembered between them.
+
+        Raises
+        ------
+        PermanentError
+            If what it names cannot be read as what it should be.
+        """
+        try:
+            return [self._answer(item) for item in received]
+        except (json.JSONDecodeError, CorruptTablesError) as error:
+            (damaged,) = received
+            raise PermanentError("damaged_volume", f"{damaged.message.identity}: {error}") from error
 
     def dead_lettered(self, received: Received, fault: PermanentError) -> Sequence[Publication]:
         """Nothing waits for the components of a nucleus; the dead letter says what is missing."""

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from services.components.handler import ComponentsHandler
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
@@ -30,10 +32,12 @@ from services.ingest.turns import IngestTurns
 from services.ingest.watcher import Ingest, IngestPorts
 from services.postprocess.handler import PostprocessHandler
 from services.results.assembly import Results
+from services.results.files import disk_outages
 from services.results.handler import ResultsHandler
 from services.runtime.bus.replay import replay_messages
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.errors import TransientError
 from services.runtime.health import Heartbeat
 from services.runtime.http import Watched, WatchServer
 from services.runtime.metrics.prometheus import PrometheusMetrics
@@ -43,10 +47,13 @@ from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
 from services.runtime.store.port import ArtefactStore
 
+log = structlog.get_logger()
+
 IDLE_S = 0.2
 KEEP_EVERY_S = 1.0
 STUCK_AFTER_S = 300.0
 GRACE_S = 20.0
+RESULTS_PAUSE_S = 5.0
 RESULT_TOPICS = tuple(topic.name for topic in TOPICS if "results" in topic.consumers)
 
 
@@ -244,6 +251,8 @@ class EmbeddedRun:
         ------
         UnfinishedError
             If a nucleus stayed open, which no input may cause.
+        TransientError
+            If the disk takes nothing; call it again.
         """
         if left := self._postprocess.open_nuclei():
             raise UnfinishedError(f"nuclei were never closed: {', '.join(key for key, _ in left)}")
@@ -253,16 +262,20 @@ class EmbeddedRun:
                 self.ingest.ledger_rows(),
                 provenance(self._settings, self._segmenter.model_set(), self._segmenter.profile.value),
             )
-            write_overview(
-                self._out / STATE / "overview", self.store, lambda: replay_messages(self.bus, ("slices", "crops"))
-            )
+            with disk_outages():
+                write_overview(
+                    self._out / STATE / "overview", self.store, lambda: replay_messages(self.bus, ("slices", "crops"))
+                )
 
     def messages(self) -> Iterator[Message]:
         """Return every message that results are made of."""
         return replay_messages(self.bus, RESULT_TOPICS)
 
     def keep_state(self) -> None:
-        """Write how far the run is and where its time went, for other processes and for the report."""
+        """Write how far the run is and where its time went, for other processes and for the report.
+
+        A disk that takes nothing costs no more than this news: what matters waits for room elsewhere.
+        """
         progress, done = self.progress(), self._follow.followed
         counts = {
             "ingest": progress.seen,
@@ -272,8 +285,11 @@ class EmbeddedRun:
             "postprocess": progress.segmented,
             "components": progress.nuclei_closed,
         }
-        self.times.keep(counts)
-        keep_status(self._out / STATE, progress, self.ingest.ledgers())
+        try:
+            self.times.keep(counts)
+            keep_status(self._out / STATE, progress, self.ingest.ledgers())
+        except OSError as error:
+            log.warning("state_not_kept", error=str(error))
 
     def close(self) -> None:
         """Release everything; what was committed is durable."""
@@ -342,13 +358,24 @@ def run_to_the_end(out: Path, settings: RunSettings, around: Surroundings, *, wa
                 if not worked:
                     watch_over.check()
                     clock.wait(IDLE_S, around.stop)
-            stopped = not run.complete
-            if not stopped:
-                run.finish()
+            stopped = not (run.complete and _finished(run, around.stop, clock))
             run.keep_state()
             return Outcome(out, stopped, run.progress(), dict(run.times.seconds))
     finally:
         run.close()
+
+
+def _finished(run: EmbeddedRun, stop: threading.Event, clock: Clock) -> bool:
+    """Write the results, as soon as the disk takes them; return whether it did before somebody stopped the run."""
+    while not stop.is_set():
+        try:
+            run.finish()
+        except TransientError as outage:
+            log.warning("results_wait", outage=str(outage), pause_s=RESULTS_PAUSE_S)
+            clock.wait(RESULTS_PAUSE_S, stop)
+        else:
+            return True
+    return False
 
 
 def rebuild_bus(out: Path, settings: RunSettings, around: Surroundings) -> Progress:

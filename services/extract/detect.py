@@ -10,7 +10,7 @@ import numpy as np
 from services.contracts.keys import digest, outlines_key
 from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceIngested
 from services.contracts.values import AbsenceReason, ArtefactRef
-from services.extract.detection import detect
+from services.extract.detection import DetectionInputError, detect
 from services.extract.outlines import Outline, make_outline, outlines_from_bytes, outlines_to_bytes
 from services.extract.profiles import DetectionProfile
 from services.extract.reading import SliceReader
@@ -104,7 +104,11 @@ class DetectHandler:
         voxel = message.voxel_size
         grey = self._reader.read(message)
         self._metrics.set("fibsem_slice_intensity_mean", float(grey.mean()), acquisition=message.acquisition_id)
-        found = (_field(grey.shape),) if self._whole_field else detect(grey, self._profile, (voxel.y_nm, voxel.x_nm))
+        try:
+            whole = (_field(grey.shape),) if self._whole_field else None
+            found = whole or detect(grey, self._profile, (voxel.y_nm, voxel.x_nm))
+        except DetectionInputError as error:
+            raise PermanentError("undetectable_slice", f"{message.identity}: {error}") from error
         return self._store.put(key, outlines_to_bytes(found)), len(found)
 
 

@@ -13,7 +13,7 @@ from services.contracts.keys import digest, planes_key
 from services.contracts.messages import CropAbsent, CropExtracted, CropSegmented
 from services.contracts.values import AbsenceReason, ArtefactRef, GreyMapping, VoxelSize
 from services.imaging.planes import PlaneFormatError, decode_crop, encode_planes
-from services.imaging.resampling import resample_grey, resample_labels
+from services.imaging.resampling import resample_grey, resample_labels, resampled_shape
 from services.inference.regions import Region, region_of_interest
 from services.runtime.clock import Clock
 from services.runtime.errors import PermanentError
@@ -24,6 +24,8 @@ from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same crop and models give other bytes.
 STAGE_VERSION = 2
+# At the voxel size of the models: 131 um on a side at 16 nm, far beyond any field; more would fill the memory.
+LARGEST_CROP_PX = 2**26
 # Slices that crops may still come from, for counting each once: far more than a nucleus is deep.
 SLICES_REMEMBERED = 10_000
 FOREGROUND = (LabelClass.CHROMOSOME, LabelClass.NUCLEOLUS, LabelClass.SYNAPTONEMAL_COMPLEX, LabelClass.NUCLEAR_MEMBRANE)
@@ -163,6 +165,13 @@ class InferenceHandler:
         except PlaneFormatError as error:
             raise PermanentError("damaged_crop", str(error)) from error
         source, target_nm = (crop.voxel_size.y_nm, crop.voxel_size.x_nm), self._models.voxel_size_nm
+        rows, columns = resampled_shape((grey.shape[0], grey.shape[1]), source, target_nm)
+        if rows * columns > LARGEST_CROP_PX:
+            raise PermanentError(
+                "crop_too_large",
+                f"{crop.identity} has {rows} x {columns} pixels at the {target_nm} nm of the models; at most "
+                f"{LARGEST_CROP_PX} are segmented: its voxel size must be wrong",
+            )
         architectures = [card.architecture for card in self._models.cards]
         region = region_of_interest(
             resample_labels(mask, source, target_nm).astype(np.uint8, copy=False),

@@ -24,7 +24,7 @@ from services.contracts.values import AbsenceReason, ArtefactRef, VoxelSize
 from services.imaging.geometry import paste
 from services.imaging.omezarr import CLASSES, GREY, VolumeLayout, encode_metadata, encode_slab
 from services.imaging.planes import PlaneFormatError, decode_crop, decode_planes
-from services.imaging.resampling import resample_grey, resample_labels
+from services.imaging.resampling import resample_grey, resample_labels, resampled_shape
 from services.postprocess.cleaning import (
     AS_RUN_PIXELS_AT_4_NM,
     REMOVED,
@@ -42,6 +42,8 @@ from services.runtime.handler import Answer, Publication, Received
 from services.runtime.steps import Entry, Step, StepLog
 from services.runtime.store.port import ArtefactStore
 
+# Slabs of this canvas are held in memory, several planes deep.
+LARGEST_CANVAS_PX = 2**27
 # Raised by hand when the same planes give another volume.
 STAGE_VERSION = 2
 NAME = "postprocess"
@@ -164,7 +166,7 @@ class PostprocessHandler:
         elif isinstance(message, CropSegmented):
             if write and (nucleus.volume is None or message.crop.z > nucleus.volume.next_z):
                 # It will be read in another message's turn: a damaged one must be refused in its own.
-                self._planes(message)
+                self._read(message)
             nucleus.waiting[message.crop.z] = message
         elif isinstance(message, CropAbsent):
             nucleus.waiting[message.z] = message
@@ -175,8 +177,14 @@ class PostprocessHandler:
     def _open(self, nucleus: _Nucleus, opened: NucleusOpened) -> None:
         voxel = self._plane_voxel(opened)
         minimum = minimum_voxels(voxel.volume_nm3) if self._small_objects == "3d" else {}
-        nucleus.opened = opened
-        nucleus.layout = volume_layout(opened, voxel)
+        layout = volume_layout(opened, voxel)
+        rows, columns = layout.canvas_shape_yx
+        if rows * columns > LARGEST_CANVAS_PX:
+            raise PermanentError(
+                "canvas_too_large",
+                f"{opened.identity} has a canvas of {rows} x {columns} pixels; at most {LARGEST_CANVAS_PX} are held",
+            )
+        nucleus.opened, nucleus.layout = opened, layout
         nucleus.volume = NucleusVolume(opened.z_first, nucleus.layout.canvas_shape_yx, minimum)
         nucleus.written_z = opened.z_first
         recipe = digest(
@@ -213,8 +221,7 @@ class PostprocessHandler:
             volume.skip(message.z)
             nucleus.unwritten[message.z] = message
             return
-        _, mask = self._crop(message)
-        classes, confidence = self._planes(message)
+        classes, confidence, mask = self._read(message)
         inside = masked(classes, mask)
         if self._small_objects == "2d":
             pixel_nm2 = message.plane_voxel_size.y_nm * message.plane_voxel_size.x_nm
@@ -225,19 +232,31 @@ class PostprocessHandler:
         nucleus.confidence[0] += int(confidence[inside > 0].sum(dtype=np.int64))
         nucleus.confidence[1] += int(np.count_nonzero(inside))
 
-    def _planes(self, message: CropSegmented) -> tuple[UInt8Plane, UInt8Plane]:
-        """Return the classes and the confidence of a label plane."""
+    def _read(self, message: CropSegmented) -> tuple[UInt8Plane, UInt8Plane, UInt8Plane]:
+        """Return the classes and the confidence of a label plane, and the mask of its crop."""
         try:
             classes, confidence = decode_planes(self._store.get(message.planes))
-        except PlaneFormatError as error:
+        except ValueError as error:
+            # Not a stack, or a stack of another number of planes.
             raise PermanentError("damaged_planes", f"{message.identity}: {error}") from error
-        return classes, confidence
+        _, mask = self._crop(message, classes.shape)
+        return classes, confidence, mask
 
-    def _crop(self, message: CropSegmented) -> tuple[UInt8Plane, UInt8Plane]:
-        """Return the grey and the mask of a crop at the voxel size of its planes."""
-        grey, mask = decode_crop(self._store.get(message.crop.crop))
+    def _crop(
+        self, message: CropSegmented, plane_shape: tuple[int, ...] | None = None
+    ) -> tuple[UInt8Plane, UInt8Plane]:
+        """Return the grey and the mask of a crop at the voxel size of its planes, whose shape it must have then."""
+        try:
+            grey, mask = decode_crop(self._store.get(message.crop.crop))
+        except PlaneFormatError as error:
+            raise PermanentError("damaged_crop", f"{message.identity}: {error}") from error
         source = (message.crop.voxel_size.y_nm, message.crop.voxel_size.x_nm)
         target_nm = message.plane_voxel_size.x_nm
+        shape = resampled_shape((grey.shape[0], grey.shape[1]), source, target_nm)
+        if plane_shape is not None and shape != plane_shape:
+            raise PermanentError(
+                "unequal_shapes", f"{message.identity}: planes of {plane_shape} pixels for a crop of {shape}"
+            )
         return resample_grey(grey, source, target_nm), resample_labels(mask, source, target_nm).astype(
             np.uint8, copy=False
         )

@@ -1,4 +1,4 @@
-"""The two kinds of failure a handler may report (design, Delivery); anything else is a bug."""
+"""The two kinds of failure a handler may report (design, Delivery), and a third that nobody but an operator can end."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ class TransientError(Exception):
         super().__init__(f"{dependency} is unavailable: {detail}")
         self.dependency = dependency
         self.detail = detail
+
+
+class SetupError(Exception):
+    """A dependency answers and refuses: a user, a right, a topic is missing. The text says what to set right.
+
+    A service that starts waits for it a while, since it may start before the set-up job has ended.
+    """

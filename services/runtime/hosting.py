@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from services.runtime.bus.port import Bus, OffsetResetError, TopicPartition
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.deployment import Deployment, bus_of, store_of
-from services.runtime.errors import TransientError
+from services.runtime.errors import SetupError, TransientError
 from services.runtime.failpoints import FailingBus, FailingStore, FailPoint
 from services.runtime.handler import Handler
 from services.runtime.health import Heartbeat
@@ -41,6 +41,8 @@ STUCK_AFTER_S = 300.0
 LINGER_S = 12.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
+# A set-up job that starts with the services tries for as long.
+SET_UP_S = 180.0
 
 Made = TypeVar("Made")
 
@@ -177,6 +179,9 @@ def host(make: Callable[[Site], Turns], deployment_type: type[Deployment] = Depl
         except DeadLetterBurstError as error:
             log.critical("stopped_rather_than_refuse_everything", error=str(error))
             return 1
+        except SetupError as error:
+            log.critical("not_set_up", error=str(error))
+            return 1
         except Exception:
             # A bug, or a fault of the installation: the supervisor must see it, and start anew.
             log.exception("stopped_by_a_bug")
@@ -241,8 +246,14 @@ def _measure(turns: Turns) -> None:
 
 
 def patiently(make: Callable[[], Made], site: Site, heartbeat: Heartbeat) -> Made | None:
-    """Return what `make` makes, tried for as long as a dependency is out; None when asked to stop meanwhile."""
-    pause_s = FIRST_PAUSE_S
+    """Return what `make` makes, tried for as long as a dependency is out; None when asked to stop meanwhile.
+
+    Raises
+    ------
+    SetupError
+        If a dependency goes on to refuse, longer than a set-up job takes that started with this service.
+    """
+    pause_s, began_s = FIRST_PAUSE_S, site.clock.monotonic_s()
     while not site.stop.is_set():
         heartbeat.tick()
         try:
@@ -250,6 +261,10 @@ def patiently(make: Callable[[], Made], site: Site, heartbeat: Heartbeat) -> Mad
         except TransientError as outage:
             site.metrics.set("fibsem_dependency_up", 0, dependency=outage.dependency)
             log.warning("waiting_for_a_dependency", outage=str(outage), pause_s=pause_s)
-            site.clock.wait(pause_s, site.stop)
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+        except SetupError as refusal:
+            if site.clock.monotonic_s() - began_s > SET_UP_S:
+                raise
+            log.warning("waiting_to_be_set_up", refusal=str(refusal), pause_s=pause_s)
+        site.clock.wait(pause_s, site.stop)
+        pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
     return None

@@ -12,6 +12,7 @@ from services.embedded.run import Parts
 from services.runtime.deployment import SHIPPED_MODELS
 from tests.support.toy_acquisition import Runner, toy_settings, write_toy
 from tests.system.deployed import System
+from tests.system.matrix import Rows
 from tests.system.servers.kafka import KafkaServer, running_kafka
 from tests.system.servers.minio import running_minio
 from tests.system.servers.s3_server import S3Server
@@ -33,6 +34,14 @@ def garbage_of_its_own() -> Iterator[None]:
     """Collect what a test leaves while its own filters hold."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def rows(request: pytest.FixtureRequest) -> Iterator[Rows]:
+    """Take the rows of the failure matrix that this test tells of; they are written with its result."""
+    found, failed_before = Rows(), request.session.testsfailed
+    yield found
+    found.write(request.node.nodeid, passed=request.session.testsfailed == failed_before)
 
 
 @pytest.fixture

@@ -47,10 +47,12 @@ class System:
         For logs.
     kafka, s3, model_server_url
         The servers, which outlive it.
+    model_metrics_url
+        Where the model server is scraped.
     slices, acquisition, voxel_nm
         What it works on.
-    extra
-        Further variables, for every service.
+    extra, extra_of
+        Further variables, for every service, and for single ones by stage.
     s3_endpoint
         A proxy before the store; empty: none.
     """
@@ -64,7 +66,9 @@ class System:
     voxel_nm: str = "80,80,80"
     watch: bool = False
     s3_endpoint: str = ""
+    model_metrics_url: str = ""
     extra: dict[str, str] = field(default_factory=dict)
+    extra_of: dict[str, dict[str, str]] = field(default_factory=dict)
     processes: dict[str, ServerProcess] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -89,12 +93,20 @@ class System:
             **self.extra,
         }
 
-    def set_up(self) -> None:
-        """Run the set-up job, as the store's owner."""
-        environment = self.environment("operator") | {
+    def process_environment(self, user: str) -> dict[str, str]:
+        """Return all variables of a process that works as this user, those of this process among them."""
+        return {**os.environ, **self.environment(user)}  # noqa: TID251 (handed on, not read)
+
+    def _owner(self) -> dict[str, str]:
+        """Return the variables of a process that knows the store as its owner, who may do everything."""
+        return self.environment("operator") | {
             "FIBSEM_S3__ACCESS_KEY": self.s3.access_key,
             "FIBSEM_S3__SECRET_KEY": self.s3.secret_key,
         }
+
+    def set_up(self) -> None:
+        """Run the set-up job, as the store's owner."""
+        environment = self._owner()
         environment |= {f"FIBSEM_USERS__{name}": key for name, key in self._keys.items()}
         done = subprocess.run(
             [sys.executable, "-m", "services.deployed"],
@@ -109,7 +121,8 @@ class System:
     def start(self, stage: str, *, member: str = "0", fail_at: str | None = None, wait: bool = False) -> ServerProcess:
         """Start one replica of a service."""
         name = f"{stage}-{member}"
-        port = self.ports[name] = free_port()
+        # One that returns is watched where it was before, as a container's service name stays.
+        port = self.ports.setdefault(name, free_port())
         environment = self.environment(stage) | {
             "FIBSEM_MEMBER": f"{stage}-{member}",
             "FIBSEM_WATCH_PORT": str(port),
@@ -117,6 +130,7 @@ class System:
             "FIBSEM_SLICES": str(self.slices),
             "FIBSEM_VOXEL_SIZE": self.voxel_nm,
             "FIBSEM_WATCH": str(self.watch).lower(),
+            **self.extra_of.get(stage, {}),
         }
         if fail_at is not None:
             environment["FIBSEM_FAIL_AT"] = fail_at
@@ -175,9 +189,9 @@ class System:
             process.stop()
 
     @contextmanager
-    def stack(self) -> Iterator[Stack]:
-        """Connect to it from outside."""
-        deployment = deployment_of(self.environment("operator"))
+    def stack(self, *, as_owner: bool = False) -> Iterator[Stack]:
+        """Connect to it from outside, as its operator or as the store's owner."""
+        deployment = deployment_of(self._owner() if as_owner else self.environment("operator"))
         metrics = PrometheusMetrics()
         store, bus = store_of(deployment, metrics), bus_of(deployment, metrics)
         try:
@@ -227,9 +241,13 @@ class System:
 
 def deployment_of(environment: Mapping[str, str]) -> Deployment:
     """Return the settings that an environment holds, without touching that of this process."""
-    nested: dict[str, dict[str, str]] = {}
+    nested: dict[str, str | dict[str, str]] = {}
     for name, value in environment.items():
         group, _, key = name.removeprefix("FIBSEM_").lower().partition("__")
         if key:
-            nested.setdefault(group, {})[key] = value
+            inner = nested.setdefault(group, {})
+            assert isinstance(inner, dict)
+            inner[key] = value
+        elif group in Deployment.model_fields:
+            nested[group] = value
     return Deployment.model_validate(nested)

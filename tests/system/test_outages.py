@@ -15,7 +15,8 @@ from services.runtime.bus.port import Outgoing
 from tests.support.hostile_wire import HOSTILE
 from tests.support.toy_acquisition import Runner
 from tests.system.deployed import STAGES, System
-from tests.system.invariants import dead_letters, states, torn_artefacts
+from tests.system.invariants import dead_letters, pids, require_recovery, require_same_results
+from tests.system.matrix import Rows
 from tests.system.servers.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.system.servers.kafka import KafkaServer
 from tests.system.servers.process import ServerProcess
@@ -25,32 +26,11 @@ from tests.system.servers.torchserve import TorchServeServer, running_torchserve
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 EXIT_S = 10.0
-RECOVERY_S = 90.0
 
 
 def pause(seconds: float) -> None:
     """Let an outage last."""
     time.sleep(seconds)  # noqa: TID251 (real outages last)
-
-
-def pids(system: System) -> dict[str, int]:
-    return {name: process.pid for name, process in system.processes.items()}
-
-
-def require_same_results(system: System, local: Runner, out: Path) -> None:
-    """I1 to I3: the ledger is closed, the results are equal, nothing that is named is torn."""
-    system.await_complete()
-    assert system.collect(out) == local.manifest()
-    assert set(states(out)) == {"ingested"}
-    with system.stack() as stack:
-        assert torn_artefacts(stack) == []
-
-
-def require_recovery(system: System) -> None:
-    """I5: work goes on soon after a fault is over."""
-    with system.stack() as stack:
-        before = system.standing(stack)
-    system.await_standing(lambda now: now.complete or len(now.segmented) > len(before.segmented), RECOVERY_S)
 
 
 @pytest.fixture
@@ -61,14 +41,18 @@ def own_torchserve(tmp_path: Path) -> Iterator[TorchServeServer]:
 
 
 def outage(server: ServerProcess, seconds: float) -> None:
+    """Take a server away for so long."""
     server.kill()
     pause(seconds)
     server.start()
 
 
 def test_every_server_goes_away_in_turn_and_no_service_ends(
-    system: System, own_torchserve: TorchServeServer, local: Runner, tmp_path: Path
+    system: System, own_torchserve: TorchServeServer, local: Runner, tmp_path: Path, rows: Rows
 ) -> None:
+    def recovered(injected: str) -> None:
+        rows.add(injected, "I1 I2 I3 I5; no service ends, no dead letter", require_recovery(system))
+
     system.model_server_url = own_torchserve.url
     system.start_all()
     system.await_segmented(10)
@@ -77,23 +61,28 @@ def test_every_server_goes_away_in_turn_and_no_service_ends(
     system.kafka.stop()
     pause(60.0)
     system.kafka.start()
-    require_recovery(system)
+    recovered("broker away for 60 s")
     outage(system.s3.process, 20.0)
-    require_recovery(system)
+    recovered("store away for 20 s")
     own_torchserve.kill_worker()
-    require_recovery(system)
+    recovered("worker of the model server killed")
     own_torchserve.process.freeze()
     pause(30.0)
     own_torchserve.process.thaw()
-    require_recovery(system)
-    outage(own_torchserve.process, 5.0)
-    require_same_results(system, local, tmp_path / "out")
+    recovered("model server hangs for 30 s")
+    own_torchserve.kill()
+    pause(5.0)
+    own_torchserve.start()
+    recovered("model server gone for 5 s, and its start")
+    require_same_results(system, local.manifest(), tmp_path / "out")
     assert pids(system) == running, system.said()
     with system.stack() as stack:
         assert dead_letters(stack) == []
 
 
-def test_a_bus_that_lost_everything_is_rebuilt_from_the_store(system: System, local: Runner, tmp_path: Path) -> None:
+def test_a_bus_that_lost_everything_is_rebuilt_from_the_store(
+    system: System, local: Runner, tmp_path: Path, rows: Rows
+) -> None:
     system.start_all()
     with system.supervised():
         system.await_segmented(30)
@@ -101,7 +90,9 @@ def test_a_bus_that_lost_everything_is_rebuilt_from_the_store(system: System, lo
         system.kafka.start()
         with system.stack() as stack:
             assert reconcile(stack)[system.acquisition] >= 60
-        require_same_results(system, local, tmp_path / "out")
+        seconds = require_recovery(system)
+        require_same_results(system, local.manifest(), tmp_path / "out")
+    rows.add("broker's log wiped, then `reconcile`", "I1 I2 I3 I5", seconds)
 
 
 @pytest.fixture
@@ -119,7 +110,7 @@ def proxied(
 
 
 def test_a_store_that_fails_in_every_way_costs_nothing_but_time(
-    proxied: tuple[System, FaultProxy], local: Runner, tmp_path: Path
+    proxied: tuple[System, FaultProxy], local: Runner, tmp_path: Path, rows: Rows
 ) -> None:
     system, proxy = proxied
     system.start_all()
@@ -138,13 +129,13 @@ def test_a_store_that_fails_in_every_way_costs_nothing_but_time(
         proxy.fail(fault, amount)
         pause(seconds)
         proxy.heal()
-        pause(4.0)
-    require_same_results(system, local, tmp_path / "out")
+        rows.add(f"store: {fault}, {seconds:.0f} s", "I1 I2 I3 I5; no service ends", require_recovery(system))
+    require_same_results(system, local.manifest(), tmp_path / "out")
     assert pids(system) == running, system.said()
 
 
 def test_poison_on_every_topic_is_refused_and_what_comes_behind_it_flows(
-    system: System, local: Runner, tmp_path: Path
+    system: System, local: Runner, tmp_path: Path, rows: Rows
 ) -> None:
     """A few at a time: a service that meets only poison stops, as it should, rather than refuse everything."""
     poison = [HOSTILE[name] for name in sorted(HOSTILE)][:2]
@@ -160,9 +151,12 @@ def test_poison_on_every_topic_is_refused_and_what_comes_behind_it_flows(
         read_by_services = sum(1 for topic in TOPICS if set(topic.consumers) & {*STAGES})
         assert len(dead_letters(stack)) >= read_by_services
         assert all("malformed_message" in letter for letter in dead_letters(stack))
+    rows.add("two malformed messages on every topic, before anything else", "I2; each refused")
 
 
-def test_replicas_share_the_work_and_any_of_them_may_end(system: System, local: Runner, tmp_path: Path) -> None:
+def test_replicas_share_the_work_and_any_of_them_may_end(
+    system: System, local: Runner, tmp_path: Path, rows: Rows
+) -> None:
     system.start_all()
     for stage in ("extract-detect", "inference", "postprocess", "components"):
         system.start(stage, member="1")
@@ -170,10 +164,13 @@ def test_replicas_share_the_work_and_any_of_them_may_end(system: System, local: 
     # A replica dies for good; the others take over what it had in hand.
     system.processes.pop("inference-1").kill()
     system.processes.pop("postprocess-1").kill()
+    rows.add("two replicas of four services, two killed for good", "I1 I2 I3 I5", require_recovery(system))
     # A rolling restart of everything else.
     for stage in STAGES:
-        assert system.restart(stage) < EXIT_S, f"{stage} took too long to end"
-    require_same_results(system, local, tmp_path / "out")
+        took_s = system.restart(stage)
+        assert took_s < EXIT_S, f"{stage} took too long to end"
+        rows.add(f"SIGTERM to {stage}", "I1 I2 I3; ends within 10 s", took_s, "its end")
+    require_same_results(system, local.manifest(), tmp_path / "out")
     with system.stack() as stack:
         assert dead_letters(stack) == []
     logged = [json.loads(line) for line in system.processes["inference-0"].log.read_text().splitlines()]

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(7200)]
 
 STACK = "fibsem-test"
 SCALED = ("inference", "extract-detect")
-# Scaling and a death fall while slices arrive: 80 slices take four minutes.
-PERIOD_S = 3.0
+# Scaling and a death fall while slices arrive: 400 take seven minutes, and the nucleus lies in the middle five.
+PERIOD_S = 1.0
 DONE = 'sum by (stage) (increase(fibsem_messages_processed_total{{stage=~"inference|extract-detect"}}[{window:.0f}s]))'
 LAG = 'fibsem:consumer_lag:messages{stage=~"inference|extract-detect"}'
 

@@ -13,7 +13,7 @@ import kafka.errors as faults
 from kafka.net.compat import KafkaNetClient
 
 from services.runtime.bus.kafka_settings import KafkaSettings
-from services.runtime.errors import TransientError
+from services.runtime.errors import SetupError, TransientError
 
 Client = TypeVar("Client")
 
@@ -40,7 +40,7 @@ OUTAGES = (
 )
 
 
-class BusRefusedError(RuntimeError):
+class BusRefusedError(SetupError):
     """The broker, or its certificate, was refused: no waiting cures that, somebody must set it right."""
 
 

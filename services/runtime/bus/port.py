@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from services.contracts.topics import Topic
+from services.runtime.errors import SetupError
 
 
 class TopicPartition(NamedTuple):
@@ -69,7 +70,7 @@ class Record:
         return TopicPartition(self.topic, self.partition)
 
 
-class UnknownTopicError(LookupError):
+class UnknownTopicError(SetupError, LookupError):
     """Nobody created that topic."""
 
     def __init__(self, topic: str) -> None:

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import ParseError
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3 import exceptions as wire
 
-from services.runtime.errors import TransientError
+from services.runtime.errors import SetupError, TransientError
 from services.runtime.store.port import ArtefactMissingError
 
 # What the client lets through when a server, or something between, answers badly.
@@ -42,7 +42,7 @@ ELSE = "correct `endpoint`; if it is the S3 server, its log says more"
 CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
 
 
-class StoreSetupError(RuntimeError):
+class StoreSetupError(SetupError):
     """The store can never work as it is set up; the text says what to do."""
 
 

@@ -14,6 +14,7 @@ from services.cli.console import failure
 from services.cli.options import voxel_size, voxel_size_in_name
 from services.embedded.settings import STATE, OtherRunError, settle
 from services.ingest.requests import DeclareMissing, Request, RequestBox
+from services.runtime.errors import TransientError
 from services.runtime.store.directory import DirectoryStore
 from tests.support.toy_acquisition import toy_settings
 
@@ -103,5 +104,6 @@ def test_the_shipped_networks_are_listed_with_their_classes() -> None:
 
 def test_known_failures_are_one_line_and_bugs_are_not() -> None:
     assert failure(OtherRunError("choose another --out"))
+    assert failure(TransientError("disk", "no space left on device"))
     assert not failure(KeyError("x"))
     assert not failure(ZeroDivisionError())

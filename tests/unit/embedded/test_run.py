@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.contracts.values import ArtefactRef
+from services.embedded.progress import STATUS_FILE
 from services.embedded.run import EmbeddedRun, Parts, RunInUseError
 from services.embedded.settings import STATE, OtherRunError, settle
 from services.ingest.requests import DeclareMissing, FinishAcquisition, RequestBox
@@ -184,6 +185,16 @@ def test_a_full_disk_pauses_the_run_and_loses_nothing(undisturbed: Runner, slice
     run.finish()
     run.close()
     assert runner.manifest() == undisturbed.manifest()
+
+
+def test_a_run_goes_on_where_it_cannot_write_how_far_it_is(undisturbed: Runner, slices: Path, tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "out", toy_settings(slices))
+    run = runner.start()
+    # A folder of that name stands in the way of the file, as a full disk does.
+    (runner.out / STATE / f"{STATUS_FILE}.tmp").mkdir()
+    run.keep_state()
+    assert runner.complete(run) == undisturbed.manifest()
+    run.close()
 
 
 def test_the_bus_is_rebuilt_from_the_store_alone(slices: Path, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from services.runtime.bus.port import Outgoing
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import ManualClock
 from services.runtime.deployment import Deployment
-from services.runtime.errors import TransientError
+from services.runtime.errors import SetupError, TransientError
 from services.runtime.failpoints import FailPoint, FailPointError
 from services.runtime.health import Heartbeat
-from services.runtime.hosting import LONGEST_PAUSE_S, Site, patiently
+from services.runtime.hosting import LONGEST_PAUSE_S, SET_UP_S, Site, patiently
 from services.runtime.metrics.prometheus import PrometheusMetrics
 from services.runtime.store.directory import DirectoryStore
 
@@ -66,6 +66,28 @@ def test_a_dependency_that_comes_late_is_waited_for_and_said_to_be_out(site: Sit
 def test_who_is_asked_to_stop_waits_no_longer(site: Site) -> None:
     site.stop.set()
     assert patiently(Late(1000), site, Heartbeat(site.clock, 60.0)) is None
+
+
+def test_a_set_up_that_has_not_ended_yet_is_waited_for(site: Site) -> None:
+    began_s = site.clock.monotonic_s()
+
+    def refused_at_first() -> str:
+        if site.clock.monotonic_s() - began_s < SET_UP_S / 2:
+            raise SetupError("there is no such user")
+        return "made"
+
+    assert patiently(refused_at_first, site, Heartbeat(site.clock, 60.0)) == "made"
+
+
+def test_who_is_refused_for_good_is_told_so_in_the_end(site: Site) -> None:
+    began_s = site.clock.monotonic_s()
+
+    def refused() -> str:
+        raise SetupError("there is no such user")
+
+    with pytest.raises(SetupError, match="no such user"):
+        patiently(refused, site, Heartbeat(site.clock, 60.0))
+    assert SET_UP_S < site.clock.monotonic_s() - began_s < SET_UP_S + 2 * LONGEST_PAUSE_S
 
 
 def test_what_is_no_outage_is_not_waited_for(site: Site) -> None:
