@@ -38,7 +38,7 @@ from tests.system.servers.shortened_rules import alert_names, shortened_rules
 from tests.system.servers.small_disk import small_disk
 from tests.system.servers.torchserve import TorchServeServer, running_torchserve
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1200)]
 
 # Two minutes become four seconds, ten minutes twenty, an hour two minutes.
 FACTOR = 30.0
@@ -305,7 +305,6 @@ def test_what_goes_wrong_with_the_model_server_calls_by_name_and_changes_nothing
         calls.prometheus.await_that(lambda: calls.prometheus.alerts() == {"Watchdog"}, 2 * PATIENCE_S)
 
 
-@pytest.mark.full
 def test_a_backlog_calls_by_name_while_it_grows_and_while_it_is_worked_off(
     system: System, own_torchserve: TorchServeServer, tmp_path: Path, rows: Rows
 ) -> None:

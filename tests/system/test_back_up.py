@@ -27,7 +27,7 @@ from tests.system.servers.provision import require_tool
 from tests.system.servers.s3_server import S3Server
 from tests.system.servers.torchserve import TorchServeServer
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1800)]
 
 BUCKET, PREFIX = "fibsem-backed-up", "live"
 

@@ -16,7 +16,7 @@ from tests.support.toy_acquisition import Runner, toy_settings
 from tests.system.deployed import STAGES, System
 from tests.system.servers.torchserve import running_torchserve
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1200)]
 
 RAW_TO_CROPS = frozenset({"raw", "outlines", "crops"})
 

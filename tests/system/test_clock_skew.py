@@ -14,7 +14,7 @@ from tests.system.invariants import dead_letters, pids, require_recovery, requir
 from tests.system.matrix import Rows
 from tests.system.servers.process import LOOK_EVERY_S
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1200)]
 
 HOUR_S = 3600.0
 # An S3 server bears a quarter of an hour.

@@ -22,7 +22,7 @@ from tests.system.servers.s3_server import S3Server
 from tests.system.servers.small_disk import SmallDisk, small_disk
 from tests.system.servers.torchserve import TorchServeServer
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1200)]
 
 MIB = 1 << 20
 PATIENCE_S = 400.0

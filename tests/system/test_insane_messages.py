@@ -19,7 +19,7 @@ from tests.system.deployed import System
 from tests.system.invariants import pids, require_recovery, require_same_results
 from tests.system.matrix import Rows
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1200)]
 
 # A service of this size works on a toy; a canvas of 2^40 pixels would take a thousand times as much.
 LARGEST_RESIDENT_BYTES = 2 << 30

@@ -22,7 +22,7 @@ from tests.system.servers.minio import running_minio
 from tests.system.servers.s3_server import S3Server
 from tests.system.servers.torchserve import TorchServeServer, running_torchserve
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
