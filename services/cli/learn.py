@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
 from services.cli.options import SHIPPED_MODELS, voxel_size
-
-if TYPE_CHECKING:
-    from services.trainer.training import Progress as TrainingProgress
+from services.cli.train import train
 
 models_app = typer.Typer(help="Show published networks.", no_args_is_help=True)
 
@@ -43,33 +41,6 @@ def evaluate(
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(scores.as_json(), indent=2, sort_keys=True) + "\n")
-
-
-def train(
-    recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="recipe (TOML)")],
-    out: Annotated[Path, typer.Option(help="folder to publish the networks in")],
-) -> None:
-    """Train the networks of a recipe and publish them; a training that was stopped goes on."""
-    from services.simulator.phantom import Phantom, PhantomSpec
-    from services.trainer.runs import Workplace
-    from services.trainer.runs import train as train_recipe
-
-    def grow(seed: int, voxel_nm: float, nuclei: int) -> Phantom:
-        return Phantom(PhantomSpec(seed=seed, voxel_nm=voxel_nm, n_nuclei=nuclei))
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def report(progress: TrainingProgress) -> None:
-            if progress.network not in tasks:
-                tasks[progress.network] = bars.add_task(progress.network, total=progress.steps)
-            task = tasks[progress.network]
-            said = f"{progress.network}: loss {progress.loss:.3f}, validation {progress.validation_score:.3f}"
-            bars.update(task, completed=progress.step, description=said)
-
-        published = train_recipe(recipe, Workplace(out, out / ".training", grow, report))
-    for model in published:
-        OUT.print(f"published {model}")
 
 
 def predict(

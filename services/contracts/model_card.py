@@ -7,13 +7,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from services.contracts.architectures import AnyArchitecture
 from services.contracts.classes import LabelClass, class_name
 from services.contracts.values import Count, Identifier, Sha256, Text, Value
 
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 ClassId = Annotated[int, Field(ge=0, le=255)]
-
 
 BACKGROUND = (LabelClass.EXTERIOR, LabelClass.NUCLEOPLASM)
 
@@ -25,48 +25,28 @@ class OutputClass(Value):
     class_id: ClassId
 
 
-class TUNetArchitecture(Value):
-    """Hyper-parameters from which DLSIA builds a TUNet."""
-
-    family: Literal["dlsia.TUNet"] = "dlsia.TUNet"
-    depth: Annotated[int, Field(ge=2, le=7)]
-    base_channels: Annotated[int, Field(ge=1, le=256)]
-    growth_rate: Annotated[FiniteFloat, Field(ge=1, le=4)] = 2.0
-    hidden_rate: Annotated[FiniteFloat, Field(ge=1, le=4)] = 1.0
-    conv_kernel_px: Literal[3, 5, 7] = 3
-    pooling: Annotated[int, Field(ge=2, le=3)] = 2
-    normalization: Literal["batch", "none"] = "batch"
-
-    @property
-    def shape_multiple_px(self) -> int:
-        """Rows and columns of an input must be a multiple of this.
-
-        >>> TUNetArchitecture(depth=4, base_channels=8).shape_multiple_px
-        8
-        """
-        return int(self.pooling ** (self.depth - 1))
-
-    @property
-    def context_px(self) -> int:
-        """How far away an input pixel may lie and still change an output, at most.
-
-        A level of stride s holds two convolutions on the way down and two on the way up, each reaching
-        s * (kernel // 2); pooling and up-sampling reach one cell of the coarser level.
-
-        >>> TUNetArchitecture(depth=4, base_channels=8).context_px
-        58
-        """
-        reach = self.conv_kernel_px // 2
-        strides = [self.pooling**level for level in range(self.depth)]
-        convolutions = sum(4 * reach * stride for stride in strides[:-1]) + 2 * reach * strides[-1]
-        return int(convolutions + sum(stride * (self.pooling - 1) * 2 for stride in strides[:-1]))
-
-
 class NormalisationRule(Value):
     """How grey becomes network input: (grey - mean) / sd, both frozen from the first slices in z order."""
 
     kind: Literal["field-mean-sd"] = "field-mean-sd"
     first_slices: Annotated[int, Field(ge=1)] = 16
+
+
+class FixedNormalisation(Value):
+    """How grey becomes network input: (grey - mean) / sd, both those of the images that were learned from.
+
+    Attributes
+    ----------
+    mean, sd
+        Of 8-bit grey. The same for every image, so that nothing flickers along z.
+    """
+
+    kind: Literal["fixed"]
+    mean: FiniteFloat
+    sd: Positive
+
+
+Normalising = NormalisationRule | FixedNormalisation
 
 
 class DataSource(Value):
@@ -77,19 +57,56 @@ class DataSource(Value):
     sha256: Sha256
 
 
+class AnnotatedSource(Value):
+    """Annotated images that a network learned from.
+
+    Attributes
+    ----------
+    dataset
+        Name of the data set's folder.
+    sha256
+        Over classes, names and pixel hashes of all images of the data set.
+    images
+        Names of those in use.
+    split, split_seed, distance_planes
+        How they were divided from those that judge; see `services.trainer.splits`.
+    """
+
+    dataset: Text
+    sha256: Sha256
+    images: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    split: Identifier
+    split_seed: Count
+    distance_planes: Count
+
+
+AnySource = DataSource | AnnotatedSource
+
+
 class TrainingSettings(Value):
-    """How a network was optimised."""
+    """How a network was optimised; see `services.trainer.recipes.OptimiserRecipe`."""
 
     seed: Count
     steps: Annotated[int, Field(ge=1)]
     batch_crops: Annotated[int, Field(ge=1)]
     patch_px: Annotated[int, Field(ge=16)]
     learning_rate: Positive
-    optimiser: Literal["adam"] = "adam"
-    schedule: Literal["warm-up-cosine"] = "warm-up-cosine"
+    optimiser: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["warm-up-cosine", "tenth-midway"] = "warm-up-cosine"
     class_weights: tuple[Positive, ...]
     dice_weight: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     artefact_share: Fraction = 0.0
+    focal_gamma: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    ignore_exterior: bool = False
+    warp_share: Fraction = 0.0
+    turned: bool = True
+    patch_planes: Annotated[int, Field(ge=1)] = 1
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    devices: Annotated[int, Field(ge=1)] = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    best_by: Literal["macro-f1", "loss"] = "macro-f1"
+    profile: Identifier | None = None
+    fine_tuned_from: Identifier | None = None
 
 
 class ClassScore(Value):
@@ -110,6 +127,24 @@ class HeldOutScores(Value):
     classes: tuple[ClassScore, ...]
 
 
+class AnnotatedScores(Value):
+    """Scores on annotated images that took no part in training or selection.
+
+    Attributes
+    ----------
+    dataset, sha256, split
+        As in `AnnotatedSource`.
+    images
+        Names of those that were scored.
+    """
+
+    dataset: Text
+    sha256: Sha256
+    split: Identifier
+    images: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    classes: tuple[ClassScore, ...]
+
+
 class ModelCard(Value):
     """Everything that must be known to run a network and to trust it (design decision 15).
 
@@ -120,13 +155,13 @@ class ModelCard(Value):
     schema_version: Literal[1] = 1
     name: Identifier
     classes: Annotated[tuple[OutputClass, ...], Field(min_length=2)]
-    architecture: TUNetArchitecture
+    architecture: AnyArchitecture
     parameters: Annotated[int, Field(ge=1)]
     voxel_size_nm: Positive
-    normalisation: NormalisationRule = NormalisationRule()
-    training_data: Annotated[tuple[DataSource, ...], Field(min_length=1)]
+    normalisation: Normalising = NormalisationRule()
+    training_data: Annotated[tuple[AnySource, ...], Field(min_length=1)]
     training: TrainingSettings
-    scores: HeldOutScores
+    scores: HeldOutScores | AnnotatedScores
     weights_sha256: Sha256
     archive_sha256: Sha256
     torch_version: Text
@@ -141,11 +176,28 @@ class ModelCard(Value):
         return self
 
     @model_validator(mode="after")
-    def _scores_are_of_phantoms_never_trained_on(self) -> Self:
-        seen = {source.seed for source in self.training_data} & set(self.scores.seeds)
-        if seen:
-            raise ValueError(f"{self.name} was scored on seeds it was trained on: {sorted(seen)}")
+    def _scores_are_of_data_never_trained_on(self) -> Self:
+        if isinstance(self.scores, HeldOutScores):
+            seeds = {source.seed for source in self.training_data if isinstance(source, DataSource)}
+            if seen := seeds & set(self.scores.seeds):
+                raise ValueError(f"{self.name} was scored on seeds it was trained on: {sorted(seen)}")
+            return self
+        same = [s for s in self.training_data if isinstance(s, AnnotatedSource) and s.sha256 == self.scores.sha256]
+        if again := {image for source in same for image in source.images} & set(self.scores.images):
+            raise ValueError(f"{self.name} was scored on images it was trained on: {sorted(again)[:10]}")
         return self
+
+    @property
+    def needs_for_slices(self) -> str | None:
+        """Why the network cannot label slices one by one as they arrive; None if it can."""
+        if not self.architecture.takes_single_planes:
+            seen = "blocks of planes" if self.architecture.dimensions == 3 else "neighbouring slices"
+            return f"{self.name} sees {seen}, and a running acquisition has one slice at a time"
+        if not self.architecture.tiles_exactly:
+            return f"what {self.name} says of a pixel depends on the whole window, so that tiles would not agree"
+        if isinstance(self.normalisation, FixedNormalisation):
+            return f"{self.name} normalises by constants, and an acquisition by its own first slices"
+        return None
 
     @property
     def digest(self) -> str:
@@ -243,6 +295,12 @@ class ModelSet(Value):
         ]
         if lacking:
             raise ValueError(f"a network does not know the class asked of it: {lacking}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_network_labels_single_slices(self) -> Self:
+        if needs := [needed for card in self.cards if (needed := card.needs_for_slices)]:
+            raise ValueError(f"{'; '.join(needs)}: label finished images by `fibsem-nuclei predict`")
         return self
 
     @model_validator(mode="after")

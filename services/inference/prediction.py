@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.values import VoxelSize
-from services.imaging.grey import GreyStatistics, freeze, histogram, to_uint8
-from services.imaging.resampling import labels_to_shape, resample_grey
-from services.imaging.tiff import GreyPlane, TiffReader, inspect
+from services.imaging.grey import GreyStatistics
+from services.imaging.resampling import resample_grey
 from services.inference.catalogue import rules_of_one
+from services.inference.pages import brought_back, frozen_grey, mapped_pages, page_count
+from services.inference.stacks import labelled_stacks, labels_stacks
 from services.runtime.segmenter.cards import CARD, read_card
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Normalisation, Plane, Segmenter
@@ -31,10 +30,6 @@ class NoImagesError(ValueError):
 
 class OverwriteError(ValueError):
     """The labels would replace the images."""
-
-
-class MixedDepthError(ValueError):
-    """Images of 8 and of 16 bits were given together; one mapping of grey cannot serve both."""
 
 
 def predict_folder(
@@ -79,27 +74,37 @@ def predict_folder(
     paths = _image_paths(images)
     if paths[0].parent.resolve() == out.resolve():
         raise OverwriteError(f"{out} holds the images themselves: give another folder for the labels")
-    total, done = sum(_page_count(path) for path in paths), 0
-    with _opened(model) as segmenter:
-        grey = _frozen_grey(paths, segmenter.model_set().cards[0].normalisation.first_slices)
-        out.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            part = out / f"{path.name}.part"
-            with tifffile.TiffWriter(part, bigtiff=path.stat().st_size > BIGTIFF_BYTES) as writer:
-                for labels in _labelled_pages(segmenter, path, grey, voxel_size):
-                    writer.write(labels, photometric="minisblack", compression="deflate", metadata=None)
-                    done += 1
-                    progress(done, total)
-            # A label image is there whole, or not at all.
-            part.replace(out / path.name)
+    total, done = sum(page_count(path) for path in paths), 0
+    out.mkdir(parents=True, exist_ok=True)
+    for path, planes in _labelled(model, paths, voxel_size):
+        part = out / f"{path.name}.part"
+        with tifffile.TiffWriter(part, bigtiff=path.stat().st_size > BIGTIFF_BYTES) as writer:
+            for labels in planes:
+                writer.write(labels, photometric="minisblack", compression="deflate", metadata=None)
+                done += 1
+                progress(done, total)
+        # A label image is there whole, or not at all.
+        part.replace(out / path.name)
     return len(paths)
+
+
+def _labelled(model: Path, paths: list[Path], voxel_size: VoxelSize | None) -> Iterator[tuple[Path, Iterator[Plane]]]:
+    """Yield each file with the labels of its pages."""
+    card = read_card(model.resolve()) if (model / CARD).exists() else None
+    if card is not None and labels_stacks(card):
+        yield from labelled_stacks(model.resolve(), card, paths, voxel_size)
+        return
+    with _opened(model) as segmenter:
+        grey = frozen_grey(paths, segmenter.model_set().cards[0].normalisation)
+        for path in paths:
+            yield path, _labelled_pages(segmenter, path, grey, voxel_size)
 
 
 def _labelled_pages(
     segmenter: Segmenter, path: Path, grey: GreyStatistics, voxel_size: VoxelSize | None
 ) -> Iterator[Plane]:
     """Yield the labels of a file's pages; only a few pages are held at a time."""
-    pages = (to_uint8(_of_depth(page, grey), grey.low, grey.high) for page in _pages(path))
+    pages = mapped_pages(path, grey)
     while batch := list(islice(pages, PAGES_AT_A_TIME)):
         yield from label_images(segmenter, batch, Normalisation(grey.mean, grey.sd), voxel_size)
 
@@ -130,18 +135,9 @@ def label_images(
     resampled = [resample_grey(image, (y_nm, x_nm), model_nm) for image in images]
     answers = segmenter.segment(resampled, normalisation)
     return [
-        np.asarray(_brought_back(answer.classes_yx, image, model_nm, (y_nm, x_nm)), np.uint8)
+        brought_back(answer.classes_yx, image.shape, model_nm, (y_nm, x_nm))
         for image, answer in zip(images, answers, strict=True)
     ]
-
-
-def _brought_back(
-    labels_yx: Plane, image_yx: Plane, model_nm: float, image_nm: tuple[float, float]
-) -> NDArray[np.integer]:
-    """Resample labels to the pixels of an image, one axis after the other."""
-    rows, columns = image_yx.shape
-    tall = labels_to_shape(labels_yx, (rows, labels_yx.shape[1]), (model_nm, image_nm[0]), image_nm[0])
-    return labels_to_shape(tall, (rows, columns), (image_nm[1], model_nm), image_nm[1])
 
 
 def _opened(model: Path) -> InProcessSegmenter:
@@ -157,40 +153,3 @@ def _image_paths(images: Path) -> list[Path]:
     if not paths:
         raise NoImagesError(f"{images} holds no {' or '.join(sorted(SUFFIXES))} file")
     return paths
-
-
-def _page_count(path: Path) -> int:
-    with path.open("rb") as file:
-        return len(inspect(file).pages)
-
-
-def _pages(path: Path) -> Iterator[GreyPlane]:
-    with path.open("rb") as file:
-        reader = TiffReader(file)
-        for page in range(len(reader.description.pages)):
-            yield reader.read(page)
-
-
-def _frozen_grey(paths: list[Path], first_slices: int) -> GreyStatistics:
-    """Freeze the grey mapping from the first pages in order of names, as an acquisition does."""
-    histograms = []
-    for path in paths:
-        for page in _pages(path):
-            histograms.append(histogram(page))
-            if len(histograms) == first_slices:
-                return _freeze(histograms)
-    return _freeze(histograms)
-
-
-def _freeze(histograms: list[NDArray[np.int64]]) -> GreyStatistics:
-    if len({len(counts) for counts in histograms}) > 1:
-        raise MixedDepthError("the first images have 8 and 16 bits")
-    return freeze(histograms)
-
-
-def _of_depth(page: GreyPlane, grey: GreyStatistics) -> GreyPlane:
-    """Refuse a page whose depth is not the one that grey was frozen for."""
-    wide = (grey.low, grey.high) != (0.0, 255.0)
-    if wide != (page.dtype == np.uint16):
-        raise MixedDepthError("some images have 8 bits and others 16")
-    return page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.contracts.model_card import DataSource
+from services.contracts.model_card import AnySource, DataSource
+from services.trainer.losses import IGNORED
 
 Plane = NDArray[np.uint8]
 
@@ -57,36 +58,73 @@ class PlaneRequest:
     nuclei
         Whole nuclei per specimen.
     planes
-        Planes per specimen, spread evenly over its depth, caps included.
+        Places per specimen, spread evenly over its depth, caps included.
     first_slices
         Slices from which the normalisation is frozen.
+    slab_planes
+        Planes taken at each place, one after the other in z.
+    middle_labelled
+        Whether only the middle plane of a slab is labelled; the others are then its neighbours.
     """
 
     voxel_size_nm: float
     nuclei: int
     planes: int
     first_slices: int
+    slab_planes: int = 1
+    middle_labelled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneSet:
-    """Planes of one specimen.
+    """Planes of one shape.
 
     Attributes
     ----------
     grey_zyx, classes_zyx
-        uint8, (plane, y, x); planes are not neighbours in z.
+        uint8, (plane, y, x); class `IGNORED` is unlabelled.
     mean, sd
-        Of the grey of the specimen's first slices: its normalisation.
+        Of grey: the normalisation.
     source
-        Seed, number of planes and hash, for the card.
+        Where they come from, for the card.
+    runs
+        Numbers of planes that are neighbours in z, in order; None: no plane is another's neighbour.
     """
 
     grey_zyx: Plane
     classes_zyx: Plane
     mean: float
     sd: float
-    source: DataSource
+    source: AnySource
+    runs: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.runs is not None and sum(self.runs) != len(self.grey_zyx):
+            raise DataRequestError(f"runs of {sum(self.runs)} planes do not make {len(self.grey_zyx)}")
+
+    @property
+    def labelled(self) -> NDArray[np.intp]:
+        """Positions of planes on which something is labelled."""
+        return np.flatnonzero((self.classes_zyx != IGNORED).any(axis=(1, 2)))
+
+    def run_of(self, plane: int) -> tuple[int, int]:
+        """Return first and last position of the run that holds a plane.
+
+        >>> empty = np.zeros((5, 1, 1), np.uint8)
+        >>> source = DataSource(seed=0, planes=5, sha256="0" * 64)
+        >>> PlaneSet(empty, empty, 0.0, 1.0, source, (2, 3)).run_of(3)
+        (2, 4)
+        """
+        if self.runs is None:
+            return plane, plane
+        ends = np.cumsum(self.runs)
+        run = int(np.searchsorted(ends, plane, side="right"))
+        return int(ends[run]) - self.runs[run], int(ends[run]) - 1
+
+    def around(self, plane: int, before: int, after: int) -> NDArray[np.intp]:
+        """Return the positions from so many before a plane to so many after; the run's ends are repeated."""
+        first, last = self.run_of(plane)
+        return np.clip(np.arange(plane - before, plane + after + 1), first, last)
 
 
 def collect_planes(specimen: Specimen, seed: int, request: PlaneRequest) -> PlaneSet:
@@ -98,16 +136,21 @@ def collect_planes(specimen: Specimen, seed: int, request: PlaneRequest) -> Plan
         If the specimen has fewer slices than planes or first slices are asked for.
     """
     depth = specimen.shape_zyx[0]
-    if depth < max(request.planes, request.first_slices):
+    if depth < max(request.planes, request.first_slices, request.slab_planes):
         raise DataRequestError(f"specimen {seed} has {depth} slices, {request} asks for more")
     first = np.stack([specimen.slice(z) for z in range(request.first_slices)]).astype(np.float64)
-    chosen = [int((k + 0.5) * depth / request.planes) for k in range(request.planes)]
+    slab = request.slab_planes
+    middles = [int((k + 0.5) * depth / request.planes) for k in range(request.planes)]
+    starts = [min(max(z - slab // 2, 0), depth - slab) for z in middles]
+    chosen = [start + offset for start in starts for offset in range(slab)]
     # Slice and truth of one z are taken together: a specimen computes both from one section.
     pairs = [(specimen.slice(z), specimen.truth(z).classes) for z in chosen]
     grey, classes = (np.stack(column) for column in zip(*pairs, strict=True))
-    content = hashlib.sha256(grey.tobytes() + classes.tobytes()).hexdigest()
-    source = DataSource(seed=seed, planes=request.planes, sha256=content)
-    return PlaneSet(grey, classes, float(first.mean()), float(first.std()), source)
+    if request.middle_labelled and slab > 1:
+        kept = np.tile(np.arange(slab) == slab // 2, request.planes)
+        classes[~kept] = IGNORED
+    source = DataSource(seed=seed, planes=len(grey), sha256=_content_hash(grey, classes))
+    return PlaneSet(grey, classes, float(first.mean()), float(first.std()), source, _runs(request))
 
 
 def stored_planes(folder: Path, seed: int, request: PlaneRequest, grow: Grow) -> PlaneSet:
@@ -128,106 +171,13 @@ def stored_planes(folder: Path, seed: int, request: PlaneRequest, grow: Grow) ->
         return planes
     with np.load(path, allow_pickle=False) as stored:
         grey, classes, (mean, sd) = stored["grey"], stored["classes"], stored["normalisation"]
-    content = hashlib.sha256(grey.tobytes() + classes.tobytes()).hexdigest()
-    return PlaneSet(grey, classes, float(mean), float(sd), DataSource(seed=seed, planes=len(grey), sha256=content))
+    source = DataSource(seed=seed, planes=len(grey), sha256=_content_hash(grey, classes))
+    return PlaneSet(grey, classes, float(mean), float(sd), source, _runs(request))
 
 
-@dataclass(frozen=True, slots=True)
-class PatchRule:
-    """How patches are drawn from planes.
-
-    Attributes
-    ----------
-    patch_px
-        Edge of a patch.
-    batch_crops
-        Patches per step.
-    focus
-        Tissue classes that a patch is centred about, drawn with equal chance; a class may be repeated.
-    focus_share
-        Share of patches that are centred about a focus class; the others lie anywhere.
-    """
-
-    patch_px: int
-    batch_crops: int
-    focus: tuple[int, ...]
-    focus_share: float
+def _runs(request: PlaneRequest) -> tuple[int, ...] | None:
+    return (request.slab_planes,) * request.planes if request.slab_planes > 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A window of a plane with its truth and the normalisation of its specimen."""
-
-    grey: NDArray[np.float32]
-    classes: Plane
-    mean: float
-    sd: float
-
-
-class PatchSource:
-    """Draws patches, the same ones for the same seed and step.
-
-    Parameters
-    ----------
-    planes
-        Planes of all specimens to learn from.
-    rule
-        How to draw.
-
-    Raises
-    ------
-    DataRequestError
-        If there are no planes, or one is smaller than a patch.
-    """
-
-    def __init__(self, planes: Sequence[PlaneSet], rule: PatchRule) -> None:
-        edges = [edge for plane_set in planes for edge in plane_set.grey_zyx.shape[1:]]
-        if not edges or min(edges) < rule.patch_px:
-            raise DataRequestError(
-                f"patches of {rule.patch_px} px do not fit into planes of {min(edges, default=0)} px"
-            )
-        self._planes = tuple(planes)
-        self._rule = rule
-        self._pixels = {class_id: _pixels_of(planes, class_id) for class_id in sorted(set(rule.focus))}
-
-    def batch(self, seed: int, step: int) -> list[Patch]:
-        """Return the patches of a step, turned and mirrored at random."""
-        rng = np.random.default_rng([seed, step])
-        return [self._patch(rng) for _ in range(self._rule.batch_crops)]
-
-    def _patch(self, rng: np.random.Generator) -> Patch:
-        owner, plane, y, x = self._centre(rng)
-        planes = self._planes[owner]
-        size = self._rule.patch_px
-        rows, columns = planes.grey_zyx.shape[1:]
-        y0 = int(np.clip(y - rng.integers(size // 8, size - size // 8), 0, rows - size))
-        x0 = int(np.clip(x - rng.integers(size // 8, size - size // 8), 0, columns - size))
-        window = (plane, slice(y0, y0 + size), slice(x0, x0 + size))
-        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        grey = _turned(planes.grey_zyx[window], turns, mirrored=mirrored).astype(np.float32)
-        return Patch(grey, _turned(planes.classes_zyx[window], turns, mirrored=mirrored), planes.mean, planes.sd)
-
-    def _centre(self, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Return specimen, plane, row and column about which to cut."""
-        if rng.random() < self._rule.focus_share:
-            pixels = self._pixels[int(rng.choice(self._rule.focus))]
-            if len(pixels):
-                owner, plane, y, x = (int(value) for value in pixels[rng.integers(len(pixels))])
-                return owner, plane, y, x
-        owner = int(rng.integers(len(self._planes)))
-        plane, y, x = (int(rng.integers(size)) for size in self._planes[owner].grey_zyx.shape)
-        return owner, plane, y, x
-
-
-def _pixels_of(planes: Sequence[PlaneSet], class_id: int) -> NDArray[np.int32]:
-    """Every 16th pixel of a class, as rows of (specimen, plane, y, x)."""
-    found = [
-        np.insert(np.argwhere(plane_set.classes_zyx == class_id)[::16], 0, owner, axis=1)
-        for owner, plane_set in enumerate(planes)
-    ]
-    return np.concatenate(found).astype(np.int32)
-
-
-def _turned(plane: Plane, turns: int, *, mirrored: bool) -> Plane:
-    turned = np.rot90(plane, turns)
-    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+def _content_hash(grey: Plane, classes: Plane) -> str:
+    return hashlib.sha256(grey.tobytes() + classes.tobytes()).hexdigest()

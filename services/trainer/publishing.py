@@ -8,23 +8,23 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.export import Dim
 
-from services.contracts.model_card import ModelCard, TUNetArchitecture
+from services.contracts.architectures import AnyArchitecture
+from services.contracts.model_card import ModelCard
 from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS
-from services.trainer.training import Weights
 
 MAX_EDGE_PX = 8192
+# Relative to the largest logit: folding and another order of sums round differently.
+LARGEST_DIFFERENCE = 1e-4
 
 
-def encoded_weights(weights: Weights) -> bytes:
-    """Return weights as safetensors: names, shapes and numbers, no code."""
-    return save({name: tensor.detach().contiguous() for name, tensor in sorted(weights.items())})
+class ExportDiffersError(ValueError):
+    """An exported network does not compute what the trained one does; it is not published."""
 
 
-def exported_archive(network: nn.Module, architecture: TUNetArchitecture) -> bytes:
+def exported_archive(network: nn.Module, architecture: AnyArchitecture) -> bytes:
     """Export a network for the torch in use, for any batch and any fitting shape.
 
     Parameters
@@ -40,12 +40,12 @@ def exported_archive(network: nn.Module, architecture: TUNetArchitecture) -> byt
         A `torch.export` archive; source lines and paths of this machine are left out.
     """
     multiple = architecture.shape_multiple_px
-    most = MAX_EDGE_PX // multiple
-    rows, columns = (multiple * Dim(name, min=2, max=most) for name in ("rows", "columns"))
-    example = torch.zeros(2, 1, 4 * multiple, 6 * multiple)
-    program = torch.export.export(
-        network, (example,), dynamic_shapes=({0: Dim("crops", min=1, max=256), 2: rows, 3: columns},)
+    names = ("planes", "rows", "columns")[-architecture.dimensions :]
+    edges = {2 + axis: _edge(name, multiple) for axis, name in enumerate(names)}
+    example = torch.zeros(
+        2, architecture.input_planes, *(4 * multiple + 2 * multiple * axis for axis in range(len(names)))
     )
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("crops", min=1, max=256), **edges},))
     for node in program.graph.nodes:
         for key in ("stack_trace", "source_fn_stack", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
@@ -54,11 +54,37 @@ def exported_archive(network: nn.Module, architecture: TUNetArchitecture) -> byt
     return buffer.getvalue()
 
 
-def largest_difference(network: nn.Module, archive: bytes, images: Tensor) -> float:
-    """Return the largest difference between the logits of a network and of its archive."""
+def refuse_different(network: nn.Module, archive: bytes, architecture: AnyArchitecture) -> None:
+    """Compare an archive with the network it came from, on noise of two shapes that the export did not see.
+
+    Raises
+    ------
+    ExportDiffersError
+        If a logit differs by more than rounding explains.
+    """
+    generator = torch.Generator().manual_seed(0)
+    multiple = max(8, architecture.shape_multiple_px)
+    for edges in ((2, 3, 5), (3, 2, 2)):
+        shape = [multiple * edge for edge in edges[-architecture.dimensions :]]
+        images = torch.randn(1, architecture.input_planes, *shape, generator=generator)
+        difference, size = largest_difference(network, archive, images)
+        if not difference <= LARGEST_DIFFERENCE * max(1.0, size):
+            raise ExportDiffersError(
+                f"the export differs from the network by {difference:g} in logits of up to {size:g}: not published"
+            )
+
+
+def largest_difference(network: nn.Module, archive: bytes, images: Tensor) -> tuple[float, float]:
+    """Return the largest difference between the logits of a network and of its archive, and the largest logit."""
     loaded = torch.export.load(BytesIO(archive)).module()
     with torch.inference_mode():
-        return float((network(images) - loaded(images)).abs().max())
+        own = network(images)
+        return float((own - loaded(images)).abs().max()), float(own.abs().max())
+
+
+def _edge(name: str, multiple: int) -> Dim:
+    size = Dim(name, min=2, max=MAX_EDGE_PX // multiple)
+    return multiple * size if multiple > 1 else size
 
 
 def publish(out: Path, card: ModelCard, weights: bytes, archive: bytes) -> Path:

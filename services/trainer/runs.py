@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from services.contracts.model_card import HeldOutScores, ModelCard, OutputClass, TrainingSettings
-from services.trainer.augmentation import jittered_normalisation, varied
-from services.trainer.datasets import Grow, Patch, PatchRule, PatchSource, PlaneRequest, PlaneSet, stored_planes
+from services.contracts.model_card import ModelCard, OutputClass, TrainingSettings
+from services.runtime.segmenter.blended import BlendedNetwork
+from services.runtime.segmenter.cards import WEIGHTS, read_card
+from services.trainer.batches import Blocks, batch_of
+from services.trainer.data import DataSets, annotated_data, phantom_data
+from services.trainer.datasets import Grow, PlaneSet
+from services.trainer.keeping import Report
+from services.trainer.learning import Fit
+from services.trainer.losses import IGNORED, LossTerms
 from services.trainer.networks import build_network, folded_network, parameter_count
-from services.trainer.publishing import encoded_weights, exported_archive, publish
-from services.trainer.recipes import NetworkRecipe, Recipe, read_recipe
+from services.trainer.patches import PatchRule, PatchSource
+from services.trainer.publishing import exported_archive, publish, refuse_different
+from services.trainer.recipes import AnnotatedRecipe, NetworkRecipe, Recipe, read_recipe
 from services.trainer.scoring import Confusion, class_scores, confusion
-from services.trainer.training import Batch, Fit, Progress, Trainer, Weights
+from services.trainer.sizing import Extent, Sizes, sized
+from services.trainer.training import Trained, Training, is_first_process
+from services.trainer.weights import Weights, decoded_weights, encoded_weights
 
-Report = Callable[[Progress], None]
+_SHARE_OF_MACHINE, _SHARE_OF_GPU = 0.25, 0.5
 
-# Every fourth plane judges a network while it learns; all of them score it in the end.
-VALIDATION_STRIDE = 4
+
+class IncompatibleStartError(ValueError):
+    """The network to start from has another architecture or other classes, or was altered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +47,30 @@ class Workplace:
     out
         Folder of published models.
     work
-        Folder of planes and checkpoints.
+        Folder of planes and checkpoints: `work/NETWORK-DIGEST` holds those of one network, with `curves.csv` and the
+        files of TensorBoard.
     grow
         From seed, voxel size and number of nuclei to a specimen.
     report
-        Called after each validation, from the threads that train.
+        Called after each validation.
+    cancelled
+        Asked before each batch.
+    accelerator
+        `auto`, `cpu` or `gpu`.
     """
 
     out: Path
     work: Path
     grow: Grow
     report: Report
+    cancelled: Callable[[], bool] = lambda: False
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
 
 
-def train(recipe_path: Path, workplace: Workplace, threads: int = 2) -> tuple[Path, ...]:
-    """Train and publish every network of a recipe.
+def train(recipe_path: Path, workplace: Workplace, threads: int | None = None) -> tuple[Path, ...]:
+    """Train and publish every network of a recipe, one after the other.
 
-    Each network is trained on one thread, so that its weights do not depend on how many train at a time.
-    Run again after a stop, it goes on from the last checkpoints.
+    Run again after a stop, it goes on from the last checkpoint. Each network is published when it is trained.
 
     Parameters
     ----------
@@ -62,7 +79,7 @@ def train(recipe_path: Path, workplace: Workplace, threads: int = 2) -> tuple[Pa
     workplace
         Folders and callables.
     threads
-        Networks trained at the same time.
+        Of torch; None leaves them as they are. On a CPU the same number gives the same weights.
 
     Returns
     -------
@@ -70,127 +87,181 @@ def train(recipe_path: Path, workplace: Workplace, threads: int = 2) -> tuple[Pa
         Folders of the published models, in the recipe's order.
     """
     recipe = read_recipe(recipe_path)
-    training = planes_of(recipe.data.training_seeds, recipe, workplace)
-    validation = planes_of(recipe.data.validation_seeds, recipe, workplace)
-    trainers = [_trainer(network, training, validation) for network in recipe.networks]
-
-    def run(network: NetworkRecipe, trainer: Trainer) -> Weights:
-        torch.set_num_threads(1)
-        checkpoint = workplace.work / f"{network.name}-{recipe.digest_of(network)}.checkpoint"
-        return trainer.run(checkpoint, workplace.report)
-
-    with ThreadPoolExecutor(threads, "train") as pool:
-        weights = list(pool.map(run, recipe.networks, trainers))
-    held_out = planes_of(recipe.data.held_out_seeds, recipe, workplace)
-    return tuple(
-        _published(recipe, network, best, (training, held_out), workplace.out)
-        for network, best in zip(recipe.networks, weights, strict=True)
-    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        folders = [_network(recipe, network, workplace, recipe_path.parent) for network in recipe.networks]
+        return tuple(folder for folder in folders if folder is not None)
+    finally:
+        torch.set_num_threads(before)
 
 
-def planes_of(seeds: Sequence[int], recipe: Recipe, workplace: Workplace) -> list[PlaneSet]:
-    """Return the planes of seeds, collected now or before."""
-    request = PlaneRequest(
-        voxel_size_nm=recipe.data.voxel_size_nm,
-        nuclei=recipe.data.nuclei_per_phantom,
-        planes=recipe.data.planes_per_phantom,
-        first_slices=recipe.normalisation.first_slices,
-    )
-    return [stored_planes(workplace.work, seed, request, workplace.grow) for seed in seeds]
+def data_of(recipe: Recipe, network: NetworkRecipe, workplace: Workplace, here: Path) -> DataSets:
+    """Return the data of a network."""
+    if isinstance(recipe.data, AnnotatedRecipe):
+        return annotated_data(recipe, network, here)
+    return phantom_data(recipe, network, workplace.work, workplace.grow)
 
 
-def batch_of(patches: Sequence[Patch], network: NetworkRecipe, step: int) -> Batch:
-    """Turn patches into images and labels, with the artefacts and the normalisation jitter of this step.
-
-    Returns
-    -------
-    images : torch.Tensor
-        float32, (n, 1, y, x).
-    labels : torch.Tensor
-        int64, (n, y, x), channels of the network.
-    """
-    images, labels = [], []
-    for position, patch in enumerate(patches):
-        rng = np.random.default_rng([network.optimiser.seed, step, position])
-        mean, sd = jittered_normalisation(patch.mean, patch.sd, rng)
-        images.append((varied(patch.grey, network.optimiser.artefact_share, rng) - np.float32(mean)) / np.float32(sd))
-        labels.append(network.channels[patch.classes])
-    stacked = np.stack(images)[:, None].astype(np.float32)
-    return torch.from_numpy(stacked), torch.from_numpy(np.stack(labels).astype(np.int64))
-
-
-def pooled_confusion(model: nn.Module, network: NetworkRecipe, planes: Sequence[PlaneSet], stride: int) -> Confusion:
-    """Count true and predicted channels over planes, each segmented whole.
-
-    Planes are cut at the end to a multiple of the network's coarsest stride.
-    """
-    counts = np.zeros((len(network.outputs), len(network.outputs)), np.int64)
-    multiple = network.architecture.shape_multiple_px
+def pooled_confusion(
+    model: nn.Module, network: NetworkRecipe, sizes: Sizes, planes: Sequence[PlaneSet], device: str = "cpu"
+) -> Confusion:
+    """Count true and predicted channels over all labelled pixels, segmented as `predict` does it."""
+    blended = BlendedNetwork(model, sizes.architecture, len(network.outputs), device)
+    outputs = len(network.outputs)
+    counts = np.zeros((outputs, outputs), np.int64)
     for plane_set in planes:
-        rows, columns = (edge // multiple * multiple for edge in plane_set.grey_zyx.shape[1:])
-        for grey, classes in zip(plane_set.grey_zyx[::stride], plane_set.classes_zyx[::stride], strict=True):
-            values = (grey[:rows, :columns] - np.float32(plane_set.mean)) / np.float32(plane_set.sd)
-            image = torch.from_numpy(values.astype(np.float32))[None, None]
-            logits: Tensor = model(image.contiguous(memory_format=torch.channels_last))
-            predicted = logits[0].argmax(dim=0).to(torch.uint8).numpy()
-            counts += confusion(network.channels[classes[:rows, :columns]], predicted, len(network.outputs))
+        for positions in _pieces(plane_set, is_flat=sizes.architecture.dimensions == 2):
+            truth = network.channels[plane_set.classes_zyx[positions]]
+            if sizes.architecture.dimensions == 2:
+                around = plane_set.around(int(positions[0]), blended.neighbours, blended.neighbours)
+                predicted = blended.label_middle(plane_set.grey_zyx[around], plane_set.mean, plane_set.sd)[None]
+            else:
+                predicted = blended.label(plane_set.grey_zyx[positions], plane_set.mean, plane_set.sd)
+            known = truth != IGNORED
+            counts += confusion(truth[known], predicted[known], outputs)
     return counts
 
 
-def _trainer(network: NetworkRecipe, training: list[PlaneSet], validation: list[PlaneSet]) -> Trainer:
-    recipe = network.optimiser
-    rule = PatchRule(recipe.patch_px, recipe.batch_crops, tuple(map(int, recipe.focus)), recipe.focus_share)
-    source = PatchSource(training, rule)
-    names = [output.name for output in network.outputs]
-
-    def validate(model: nn.Module) -> float:
-        scores = class_scores(pooled_confusion(model, network, validation, VALIDATION_STRIDE), names)
-        return float(np.mean([score.f1 for score in scores]))
-
-    return Trainer(
+def training_of(
+    recipe: Recipe, network: NetworkRecipe, data: DataSets, workplace: Workplace, here: Path
+) -> tuple[Training, Sizes]:
+    """Return the training of a network, and what it decided that the recipe leaves open."""
+    optimiser = network.optimiser
+    source = PatchSource(data.training, PatchRule(1, 1))
+    edges = [edge for plane_set in data.training for edge in plane_set.grey_zyx.shape[1:]]
+    sizes = sized(network, Extent(min(edges), max(edges), source.labelled_planes, _memory_bytes(workplace.accelerator)))
+    rule = PatchRule(
+        patch_px=sizes.patch_px,
+        batch_crops=sizes.batch_crops,
+        focus=network.focus,
+        focus_share=optimiser.focus_share,
+        neighbours=sizes.architecture.neighbours,
+        patch_planes=optimiser.patch_planes,
+        turned=optimiser.turned,
+        warp_share=optimiser.warp_share,
+        in_passes=optimiser.in_passes,
+    )
+    drawn = PatchSource(data.training, rule)
+    model = build_network(sizes.architecture, len(network.outputs), optimiser.seed)
+    if optimiser.start_from is not None:
+        model.load_state_dict(_start(here / optimiser.start_from, network, sizes))
+    training = Training(
         network.name,
-        build_network(network.architecture, len(network.outputs), recipe.seed),
-        lambda step: batch_of(source.batch(recipe.seed, step), network, step),
-        validate,
-        Fit(
-            steps=recipe.steps,
-            learning_rate=recipe.learning_rate,
-            class_weights=recipe.class_weights,
-            dice_weight=recipe.dice_weight,
-            frozen_statistics_share=recipe.frozen_statistics_share,
-            validate_every=recipe.validate_every,
-        ),
+        model,
+        lambda number: batch_of(drawn.batch(optimiser.seed, number), network, number),
+        Blocks(data.validation, network, sizes.architecture),
+        fit_of(network, sizes, workplace.accelerator),
+    )
+    return training, sizes
+
+
+def fit_of(network: NetworkRecipe, sizes: Sizes, accelerator: Literal["auto", "cpu", "gpu"] = "auto") -> Fit:
+    """Return how a recipe's network is optimised."""
+    optimiser = network.optimiser
+    weights = optimiser.class_weights or (1.0,) * len(network.outputs)
+    return Fit(
+        steps=sizes.steps,
+        learning_rate=optimiser.learning_rate,
+        terms=LossTerms(weights, optimiser.dice_weight, optimiser.focal_gamma),
+        validate_every=sizes.validate_every,
+        seed=optimiser.seed,
+        optimiser=optimiser.optimiser,
+        schedule=optimiser.schedule,
+        frozen_statistics_share=optimiser.frozen_statistics_share,
+        largest_gradient=optimiser.largest_gradient,
+        accumulate=optimiser.accumulate,
+        precision=optimiser.precision,
+        accelerator=accelerator,
+        devices=optimiser.devices,
+        workers=optimiser.workers,
     )
 
 
+def _network(recipe: Recipe, network: NetworkRecipe, workplace: Workplace, here: Path) -> Path | None:
+    """Train and publish a network; the processes of further devices only train."""
+    data = data_of(recipe, network, workplace, here)
+    training, sizes = training_of(recipe, network, data, workplace, here)
+    decided = f"{data.sha256}\n{sizes}"
+    folder = workplace.work / f"{network.name}-{recipe.digest_of(network, decided)}"
+    trained = training.run(folder, workplace.report, workplace.cancelled)
+    if not is_first_process():
+        return None
+    return _published(recipe, network, (data, sizes), _chosen(network, trained), workplace.out)
+
+
+def _chosen(network: NetworkRecipe, trained: Trained) -> Weights:
+    return trained.best_by_f1 if network.optimiser.best_by == "macro-f1" else trained.best_by_loss
+
+
 def _published(
-    recipe: Recipe, network: NetworkRecipe, best: Weights, data: tuple[list[PlaneSet], list[PlaneSet]], out: Path
+    recipe: Recipe, network: NetworkRecipe, learned: tuple[DataSets, Sizes], best: Weights, out: Path
 ) -> Path:
-    training, held_out = data
-    model = folded_network(network.architecture, len(network.outputs), best)
-    with torch.inference_mode():
-        counts = pooled_confusion(model, network, held_out, 1)
-    weights, archive = encoded_weights(best), exported_archive(model, network.architecture)
-    optimiser = network.optimiser
+    data, sizes = learned
+    model = folded_network(sizes.architecture, len(network.outputs), best)
+    weights, archive = encoded_weights(best), exported_archive(model, sizes.architecture)
+    refuse_different(model, archive, sizes.architecture)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    counts = pooled_confusion(model.to(device), network, sizes, data.held_out(), device)
     card = ModelCard(
         name=network.name,
         classes=tuple(OutputClass(name=output.name, class_id=output.class_id) for output in network.outputs),
-        architecture=network.architecture,
-        parameters=parameter_count(build_network(network.architecture, len(network.outputs), 0)),
-        voxel_size_nm=recipe.data.voxel_size_nm,
-        normalisation=recipe.normalisation,
-        training_data=tuple(plane_set.source for plane_set in training),
-        training=TrainingSettings.model_validate(
-            optimiser.model_dump(include=set(TrainingSettings.model_fields) & set(type(optimiser).model_fields))
-        ),
-        scores=HeldOutScores(
-            seeds=recipe.data.held_out_seeds,
-            planes=sum(len(plane_set.grey_zyx) for plane_set in held_out),
-            classes=class_scores(counts, [output.name for output in network.outputs]),
-        ),
+        architecture=sizes.architecture,
+        parameters=parameter_count(build_network(sizes.architecture, len(network.outputs), 0)),
+        voxel_size_nm=data.voxel_size_nm,
+        normalisation=data.normalisation,
+        training_data=data.sources,
+        training=_settings(network, sizes),
+        scores=data.scored(class_scores(counts, [output.name for output in network.outputs])),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         archive_sha256=hashlib.sha256(archive).hexdigest(),
         torch_version=torch.__version__.partition("+")[0],
         licence=recipe.licence,
     )
     return publish(out, card.explicit(), weights, archive)
+
+
+def _settings(network: NetworkRecipe, sizes: Sizes) -> TrainingSettings:
+    optimiser = network.optimiser
+    said = optimiser.model_dump(include=set(TrainingSettings.model_fields) & set(type(optimiser).model_fields))
+    decided = {
+        "steps": sizes.steps,
+        "batch_crops": sizes.batch_crops,
+        "patch_px": sizes.patch_px,
+        "class_weights": optimiser.class_weights or (1.0,) * len(network.outputs),
+        "profile": network.profile,
+        "fine_tuned_from": optimiser.start_from.name if optimiser.start_from else None,
+    }
+    return TrainingSettings.model_validate(said | decided)
+
+
+def _start(folder: Path, network: NetworkRecipe, sizes: Sizes) -> Weights:
+    """Return the weights of a published network, if they fit this one."""
+    card = read_card(folder.resolve())
+    classes = [(output.name, int(output.class_id)) for output in network.outputs]
+    theirs = [(output.name, int(output.class_id)) for output in card.classes]
+    if card.architecture.model_dump() != sizes.architecture.model_dump():
+        raise IncompatibleStartError(
+            f"{network.name} cannot start from {card.address}: its architecture is {card.architecture}"
+        )
+    if classes != theirs:
+        raise IncompatibleStartError(f"{network.name} cannot start from {card.address}: its classes are {theirs}")
+    content = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise IncompatibleStartError(f"the weights of {card.address} are not those its card vouches for")
+    return decoded_weights(content)
+
+
+def _pieces(plane_set: PlaneSet, *, is_flat: bool) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
+    """Return the planes that are labelled together: one by one, or whole runs in three dimensions."""
+    if is_flat:
+        return [np.array([z]) for z in plane_set.labelled]
+    ends = np.cumsum(plane_set.runs or (1,) * len(plane_set.grey_zyx))
+    return [piece for piece in np.split(np.arange(len(plane_set.grey_zyx)), ends[:-1]) if len(piece)]
+
+
+def _memory_bytes(accelerator: str) -> int:
+    """Return the memory set aside for batches: of all there is, so that a resumed run decides alike."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return int(_SHARE_OF_GPU * torch.cuda.get_device_properties(0).total_memory)
+    return int(_SHARE_OF_MACHINE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

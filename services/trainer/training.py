@@ -1,215 +1,210 @@
-"""Optimises one network: resumable, the same for the same seed, best weights kept by copy."""
+"""Trains one network by Lightning: resumable to the bit, the same for the same seed, faults said in plain words."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+import errno
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 
-Weights = dict[str, Tensor]
-Batch = tuple[Tensor, Tensor]
+from services.trainer.keeping import BEST_BY_F1, BEST_BY_LOSS, LAST, Keeper, Progress, Report, kept_weights
+from services.trainer.learning import Batch, DivergedError, Draw, Feed, Fit, Learner, TrainingCancelledError
+from services.trainer.weights import Weights
 
-# Without batch normalisation one odd patch can throw a young network off; a common step's norm is below 1.
-LARGEST_GRADIENT = 2.0
+__all__ = [
+    "Batch",
+    "DiskFullError",
+    "DivergedError",
+    "Draw",
+    "Fit",
+    "Progress",
+    "Trained",
+    "Training",
+    "TrainingCancelledError",
+    "TrainingMemoryError",
+    "is_first_process",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How to optimise.
+class TrainingMemoryError(ValueError):
+    """Network, batch and patch need more memory than there is."""
 
-    Attributes
-    ----------
-    steps
-        Number of batches.
-    learning_rate
-        Highest rate of Adam, reached after a warm-up of 50 steps; it falls to a hundredth on a cosine.
-    class_weights
-        Of the cross-entropy, per channel.
-    dice_weight
-        Of the Dice term that is added to the cross-entropy.
-    frozen_statistics_share
-        Share of the steps, at the end, in which batch normalisation uses its running statistics, as it will
-        in use. Patches are centred about rare classes, so the statistics of a batch are not those of a crop.
-    validate_every
-        Steps between two validations, each followed by a checkpoint.
-    """
 
-    steps: int
-    learning_rate: float
-    class_weights: tuple[float, ...]
-    dice_weight: float
-    frozen_statistics_share: float
-    validate_every: int
+class DiskFullError(OSError):
+    """A checkpoint could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a network has come.
+class Trained:
+    """The weights of a finished training, each a copy of its own.
 
     Attributes
     ----------
-    network
-        Its name.
-    step, steps
-        Batches seen, and all of them.
-    loss
-        Mean over the batches since the last report.
-    validation_score
-        Of the validation that caused this report.
+    best_by_f1, best_by_loss
+        Of the validation with the highest macro F1, and with the lowest loss; the later one of equals.
     """
 
-    network: str
-    step: int
-    steps: int
-    loss: float
-    validation_score: float
+    best_by_f1: Weights
+    best_by_loss: Weights
 
 
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return one minus the mean over channels of the soft Dice coefficient, pooled over a batch.
-
-    It counts a thin class as much as a large one, and errs neither towards finding nor towards missing it.
-
-    Parameters
-    ----------
-    logits
-        float32, (n, channel, y, x).
-    labels
-        int64, (n, y, x).
-
-    Examples
-    --------
-    >>> labels = torch.tensor([[[0, 1]]])
-    >>> round(dice_loss(torch.tensor([[[[9.0, -9.0]], [[-9.0, 9.0]]]]), labels).item(), 3)
-    0.0
-    """
-    probabilities = logits.softmax(dim=1)
-    truth = nn.functional.one_hot(labels, logits.shape[1]).permute(0, 3, 1, 2).to(probabilities.dtype)
-    shared = (probabilities * truth).sum(dim=(0, 2, 3))
-    either = (probabilities + truth).sum(dim=(0, 2, 3))
-    # One pixel is added to each side, so that a class that a batch lacks is worth almost nothing.
-    return 1 - ((2 * shared + 1) / (either + 1)).mean()
-
-
-class Trainer:
+class Training:
     """One network on its way from fresh weights to the best ones.
 
     Parameters
     ----------
     name
-        Named in progress reports.
+        Named in progress reports and errors.
     network
         Changed in place.
     draw
-        From a step to its images (n, 1, y, x), float32, and labels (n, y, x), int64: the same for the same step.
-    validate
-        Scores the network, which is in evaluation mode meanwhile; higher is better.
+        From the number of a batch to its images (n, planes, y, x), float32, and labels (n, y, x), int64: the same
+        for the same number. With z before y in 3 dimensions.
+    validation
+        Blocks of images and labels that judge the network, each a batch.
     fit
         How to optimise.
     """
 
-    def __init__(
-        self,
-        name: str,
-        network: nn.Module,
-        draw: Callable[[int], Batch],
-        validate: Callable[[nn.Module], float],
-        fit: Fit,
-    ) -> None:
-        self._name = name
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._draw = draw
-        self._validate = validate
-        self._fit = fit
-        self._optimiser = torch.optim.Adam(network.parameters(), lr=fit.learning_rate)
-        self._loss = nn.CrossEntropyLoss(torch.tensor(fit.class_weights))
-        self._step = 0
-        self._best_score = -math.inf
-        self._best: Weights = {}
+    def __init__(self, name: str, network: nn.Module, draw: Draw, validation: Sequence[Batch], fit: Fit) -> None:
+        self._name, self._draw, self._validation, self._fit = name, draw, validation, fit
+        self._network = _channels_last(network)
 
-    def run(self, checkpoint: Path, report: Callable[[Progress], None]) -> Weights:
-        """Train from the checkpoint, or from the start, to the end.
+    def run(
+        self, folder: Path, report: Report = lambda _: None, cancelled: Callable[[], bool] = lambda: False
+    ) -> Trained:
+        """Train from the folder's checkpoint, or from the start, to the end.
 
         Parameters
         ----------
-        checkpoint
-            Written after each validation; read if it is there.
+        folder
+            Of this training alone: checkpoint, best weights, `curves.csv` and TensorBoard's files.
         report
             Called after each validation.
+        cancelled
+            Asked before each batch.
 
-        Returns
-        -------
-        dict
-            The best weights by validation score; a later one wins a tie.
+        Raises
+        ------
+        DivergedError
+            If the loss is no number any more; the best weights until then stay in the folder.
+        TrainingMemoryError
+            If memory does not suffice.
+        DiskFullError
+            If a checkpoint cannot be written.
+        TrainingCancelledError
+            If `cancelled` says so. Run again, the training goes on.
         """
-        if checkpoint.exists():
-            self._restore(torch.load(checkpoint, weights_only=True))
-        losses: list[float] = []
-        while self._step < self._fit.steps:
-            losses.append(self._advance())
-            if self._step % self._fit.validate_every == 0 or self._step == self._fit.steps:
-                score = self._judge()
-                self._save(checkpoint)
-                report(Progress(self._name, self._step, self._fit.steps, sum(losses) / len(losses), score))
-                losses = []
-        return self._best
+        folder.mkdir(parents=True, exist_ok=True)
+        with _faults_in_plain_words(self._name, folder):
+            try:
+                self._fit_once(folder, report, cancelled, self._fit)
+            except RuntimeError as fault:
+                if not (self._fit.workers and "DataLoader worker" in str(fault)):
+                    raise
+                # A worker was killed. The same batches are drawn without workers, from the last checkpoint on.
+                self._fit_once(folder, report, cancelled, replace(self._fit, workers=0))
+        by_f1, by_loss = (kept_weights(folder, kind) for kind in (BEST_BY_F1, BEST_BY_LOSS))
+        assert by_f1 is not None
+        assert by_loss is not None
+        return Trained(by_f1, by_loss)
 
-    def _advance(self) -> float:
-        """Take one step and return its loss."""
-        images, labels = self._draw(self._step)
-        self._enter_training_mode()
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
-        self._optimiser.zero_grad()
-        logits: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = self._loss(logits, labels) + self._fit.dice_weight * dice_loss(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._network.parameters(), LARGEST_GRADIENT)
-        self._optimiser.step()
-        self._step += 1
-        return loss.item()
+    def _fit_once(self, folder: Path, report: Report, cancelled: Callable[[], bool], fit: Fit) -> None:
+        last = folder / LAST
+        done = _steps_done(last)
+        if done >= fit.steps:
+            return
+        learner = Learner(self._name, self._network, fit, cancelled)
+        trainer = _lightning(folder, Keeper(folder, self._name, fit.steps, report), fit, done)
+        feed = Feed(self._draw, self._validation, fit)
+        with torch.random.fork_rng(devices=[]):
+            trainer.fit(learner, feed, ckpt_path=last if done else None, weights_only=True)
+        # The first device's process may still be writing.
+        trainer.strategy.barrier()
 
-    def _enter_training_mode(self) -> None:
-        self._network.train()
-        if self._step >= self._fit.steps * (1 - self._fit.frozen_statistics_share):
-            for module in self._network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
 
-    def _rate(self) -> float:
-        cosine = 0.5 * (1 + math.cos(math.pi * self._step / self._fit.steps))
-        return self._fit.learning_rate * min(1.0, (self._step + 1) / 50) * (0.01 + 0.99 * cosine)
+def is_first_process() -> bool:
+    """Return whether this process trains on the first device: with several, Lightning starts the program for each."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
-    def _judge(self) -> float:
-        self._network.eval()
-        with torch.inference_mode():
-            score = self._validate(self._network)
-        if score >= self._best_score:
-            # A state_dict refers to the live weights: without a copy, the best would become the last.
-            self._best_score, self._best = score, deepcopy(dict(self._network.state_dict()))
-        return score
 
-    def _save(self, checkpoint: Path) -> None:
-        state = {
-            "step": self._step,
-            "network": self._network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "best_score": self._best_score,
-            "best": self._best,
-        }
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(checkpoint)
+def _lightning(folder: Path, keeper: Keeper, fit: Fit, done: int) -> pl.Trainer:
+    on_cpu = fit.accelerator == "cpu" or not torch.cuda.is_available()
+    return pl.Trainer(
+        accelerator="cpu" if on_cpu else fit.accelerator,
+        devices=fit.devices,
+        precision=fit.precision,
+        max_epochs=-(-fit.steps // fit.validate_every),
+        accumulate_grad_batches=fit.accumulate,
+        gradient_clip_val=fit.largest_gradient or None,
+        # Pooling and up-convolution of strides that do not overlap add nothing up: torch only warns of them.
+        deterministic=True if on_cpu else "warn",
+        logger=TensorBoardLogger(folder, name="tensorboard", version=f"from-{done:08d}"),
+        callbacks=[keeper],
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self._step = state["step"]
-        self._network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._best_score, self._best = state["best_score"], state["best"]
+
+def _steps_done(last: Path) -> int:
+    if not last.exists():
+        return 0
+    return int(torch.load(last, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Lay images out by pixels: convolutions of few channels are faster so, and values do not change."""
+    flat = not any(isinstance(module, nn.Conv3d) for module in network.modules())
+    layout = torch.channels_last if flat else torch.channels_last_3d
+    placed: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
+    return placed
+
+
+@contextmanager
+def _faults_in_plain_words(name: str, folder: Path) -> Iterator[None]:
+    # What Lightning advises and announces is not for a biologist; what it refuses is raised.
+    talk = pl._logger  # noqa: SLF001 - the library offers no other way to it
+    before = talk.level
+    talk.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            # Lightning 2.6 still asks torch for tree leaves by their old name.
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    except DivergedError as fault:
+        kept = f"; the best weights until then are kept in {folder}" if any(folder.glob(f"{BEST_BY_F1}-*")) else ""
+        raise DivergedError(f"{fault}{kept}") from fault
+    except OSError as fault:
+        if fault.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(
+                fault.errno, f"{name}: no room in {folder}: free some and run again, the training goes on", str(folder)
+            ) from fault
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as fault:
+        raise _too_large(name) from fault
+    except RuntimeError as fault:
+        if "can't allocate memory" in str(fault) or "not enough memory" in str(fault):
+            raise _too_large(name) from fault
+        raise
+    finally:
+        talk.setLevel(before)
+
+
+def _too_large(name: str) -> TrainingMemoryError:
+    return TrainingMemoryError(
+        f"{name}: there is not enough memory: lower batch_crops (and raise accumulate to make up for it), or patch_px"
+    )

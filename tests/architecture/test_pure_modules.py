@@ -45,6 +45,8 @@ SHELLS = {
     "results/assembly": "gathers a run's artefacts from the store into a folder",
     "results/files": "puts files in place whole; a full disk is an outage",
     "results/volumes": "brings volumes from the store into a folder",
+    "inference/stacks": "labels stacks by a network that it opens",
+    "trainer/runs": "scores and publishes by the runtime's ways with networks",
     "trainer/publishing": "writes a model as the segmenter's archives are laid out",
 }
 # Modules whose job is to read or write files, and nothing else of a shell.
@@ -54,6 +56,7 @@ FILES = {
     "imaging/volumes/writing": "writes volumes plane by plane",
     "evaluation/reading": "opens the volumes that are compared",
     "evaluation/scoring": "names the folders that are compared",
+    "inference/pages": "reads the pages of TIFF files",
     "exports/export": "names the folders that are read and written",
     "exports/files": "puts exported files in place whole",
     "exports/ome_zarr": "writes OME-Zarr",
@@ -84,8 +87,9 @@ FILES = {
     "trainer/annotations/webknossos": "unpacks webKnossos annotations",
     "trainer/datasets": "reads training data",
     "trainer/recipes": "reads recipes",
-    "trainer/runs": "keeps a run's checkpoints",
-    "trainer/training": "writes checkpoints while it trains",
+    "trainer/data": "names the folders of data sets",
+    "trainer/keeping": "writes checkpoints and best weights",
+    "trainer/training": "keeps a training in its folder",
 }
 
 ENVIRONMENT = frozenset({

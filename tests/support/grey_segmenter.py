@@ -8,6 +8,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from services.contracts.architectures import TUNetArchitecture
 from services.contracts.model_card import (
     ClassScore,
     ClassSource,
@@ -18,7 +19,6 @@ from services.contracts.model_card import (
     ModelSet,
     OutputClass,
     TrainingSettings,
-    TUNetArchitecture,
 )
 from services.runtime.segmenter.port import Normalisation, NumericProfile, Plane, Segmented, refuse_unfit
 

@@ -37,7 +37,7 @@ def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
     Raises
     ------
     ModelSetError
-        If a network is absent, or stands there in two versions.
+        If a network is absent, stands there in two versions, or cannot label slices one by one as they arrive.
     """
     cards = published(models_dir)
     chosen = []
@@ -45,5 +45,7 @@ def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
         found = [card for card in cards if card.name == name]
         if len(found) != 1:
             raise ModelSetError(f"{models_dir} holds {len(found)} models named {name}, the fusion needs exactly one")
+        if (needs := found[0].needs_for_slices) is not None:
+            raise ModelSetError(f"{needs}: label finished images by `fibsem-nuclei predict`")
         chosen.append(found[0])
     return ModelSet(cards=tuple(chosen), fusion=fusion)

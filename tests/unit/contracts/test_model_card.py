@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.contracts.architectures import MixedScaleDenseArchitecture, SmpArchitecture, TUNetArchitecture
 from services.contracts.model_card import (
     RECOMMENDED_FUSION,
+    AnnotatedScores,
+    AnnotatedSource,
     ClassScore,
     ClassSource,
     DataSource,
+    FixedNormalisation,
     FusionRules,
     HeldOutScores,
     ModelCard,
     ModelSet,
     OutputClass,
     TrainingSettings,
-    TUNetArchitecture,
 )
 
 CLASSES = {
@@ -144,3 +147,44 @@ def test_the_digest_of_a_set_changes_with_any_card_and_with_the_rules() -> None:
     swapped = RECOMMENDED_FUSION.model_copy(update={"background": "chromatin"})
     cards = {c.name: c for c in model_set().cards}
     assert ModelSet(cards=tuple(cards[name] for name in swapped.networks), fusion=swapped).digest != digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"architecture": TUNetArchitecture(depth=2, base_channels=2, input_planes=3)}, "neighbouring slices"),
+        ({"architecture": TUNetArchitecture(depth=2, base_channels=2, dimensions=3)}, "blocks of planes"),
+        ({"architecture": SmpArchitecture(family="smp", decoder="FPN")}, "the whole window"),
+        ({"normalisation": FixedNormalisation(kind="fixed", mean=100.0, sd=20.0)}, "by constants"),
+    ],
+)
+def test_a_network_that_cannot_label_single_slices_is_in_no_set(changes: dict[str, Any], complaint: str) -> None:
+    # All three have it, so that nothing else is wrong.
+    cards = {name: card(name, **changes) for name in RECOMMENDED_FUSION.networks}
+    with pytest.raises(ValidationError, match=f"{complaint}.*fibsem-nuclei predict"):
+        model_set(**cards)
+
+
+def test_a_card_of_annotated_data_is_read_back_as_it_was_written() -> None:
+    written = card(
+        architecture=MixedScaleDenseArchitecture(family="dlsia.MixedScaleDenseNetwork", layers=4, dilations=(1, 2, 4)),
+        training_data=(annotated("a", "b"),),
+        scores=annotated_scores("c"),
+        normalisation=FixedNormalisation(kind="fixed", mean=100.0, sd=20.0),
+    ).explicit()
+    assert ModelCard.model_validate_json(written.encoded()) == written
+
+
+def test_scores_on_training_images_are_refused() -> None:
+    with pytest.raises(ValidationError, match="images it was trained on: \\['b'\\]"):
+        card(training_data=(annotated("a", "b"),), scores=annotated_scores("b", "c"))
+
+
+def annotated(*images: str) -> AnnotatedSource:
+    return AnnotatedSource(
+        dataset="labelled", sha256="d" * 64, images=images, split="z-block", split_seed=0, distance_planes=5
+    )
+
+
+def annotated_scores(*images: str) -> AnnotatedScores:
+    return AnnotatedScores(dataset="labelled", sha256="d" * 64, split="z-block", images=images, classes=())

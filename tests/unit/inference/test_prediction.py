@@ -13,7 +13,8 @@ import services.inference
 from services.contracts.model_card import BACKGROUND
 from services.contracts.values import VoxelSize
 from services.inference.catalogue import catalogue, rules_of_one
-from services.inference.prediction import MixedDepthError, NoImagesError, OverwriteError, predict_folder
+from services.inference.pages import MixedDepthError
+from services.inference.prediction import NoImagesError, OverwriteError, predict_folder
 
 SHIPPED = Path(services.inference.__path__[0]) / "models"
 (CHROMATIN,) = SHIPPED.glob("chromatin-*")

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from services.contracts.architectures import TUNetArchitecture
 from services.contracts.classes import LabelClass
 from services.contracts.model_card import (
     ClassScore,
@@ -18,7 +19,6 @@ from services.contracts.model_card import (
     ModelSet,
     OutputClass,
     TrainingSettings,
-    TUNetArchitecture,
 )
 from services.runtime.segmenter.fusion import Fusion
 

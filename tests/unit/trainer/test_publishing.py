@@ -9,6 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from services.contracts.architectures import (
+    AnyArchitecture,
+    MixedScaleDenseArchitecture,
+    SmpArchitecture,
+    TUNetArchitecture,
+)
 from services.contracts.model_card import (
     ClassScore,
     DataSource,
@@ -16,12 +22,12 @@ from services.contracts.model_card import (
     ModelCard,
     OutputClass,
     TrainingSettings,
-    TUNetArchitecture,
 )
 from services.runtime.segmenter.archives import load_network
 from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS, published
 from services.trainer.networks import build_network, folded_network, parameter_count
-from services.trainer.publishing import encoded_weights, exported_archive, publish
+from services.trainer.publishing import ExportDiffersError, exported_archive, publish, refuse_different
+from services.trainer.weights import encoded_weights
 
 ARCHITECTURE = TUNetArchitecture(depth=3, base_channels=2)
 
@@ -110,3 +116,38 @@ def test_contents_that_the_card_does_not_promise_are_not_published(
     with pytest.raises(ValueError, match="promises other contents"):
         publish(tmp_path, card_for(weights, archive), weights, archive + b" ")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        TUNetArchitecture(depth=3, base_channels=2, up_kernel_px=3),
+        TUNetArchitecture(depth=2, base_channels=2, input_planes=3),
+        TUNetArchitecture(depth=2, base_channels=2, dimensions=3),
+        MixedScaleDenseArchitecture(family="dlsia.MixedScaleDenseNetwork", layers=3, max_dilation=4),
+        MixedScaleDenseArchitecture(family="dlsia.MixedScaleDenseNetwork", layers=2, max_dilation=2, dimensions=3),
+        pytest.param(SmpArchitecture(family="smp"), marks=pytest.mark.slow),
+        pytest.param(SmpArchitecture(family="smp", decoder="FPN"), marks=pytest.mark.slow),
+    ],
+    ids=lambda a: f"{a.family}-{a.dimensions}d-{a.input_planes}",
+)
+def test_the_archive_of_every_architecture_computes_what_the_network_does(architecture: AnyArchitecture) -> None:
+    network = build_network(architecture, 3, seed=4)
+    folded = folded_network(architecture, 3, network.state_dict())
+    refuse_different(folded, exported_archive(folded, architecture), architecture)
+
+
+def test_an_export_that_differs_from_its_network_is_refused(contents: tuple[bytes, bytes]) -> None:
+    network = folded_network(ARCHITECTURE, 2, build_network(ARCHITECTURE, 2, seed=4).state_dict())
+    with torch.no_grad():
+        next(network.parameters()).add_(0.01)
+    with pytest.raises(ExportDiffersError, match="not published"):
+        refuse_different(network, contents[1], ARCHITECTURE)
+
+
+def test_an_export_that_gives_no_numbers_is_refused(contents: tuple[bytes, bytes]) -> None:
+    network = folded_network(ARCHITECTURE, 2, build_network(ARCHITECTURE, 2, seed=4).state_dict())
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(ExportDiffersError):
+        refuse_different(network, contents[1], ARCHITECTURE)

@@ -1,0 +1,36 @@
+"""Networks that need more than a slice are refused by name, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import services.inference
+from services.contracts.architectures import TUNetArchitecture
+from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard
+from services.runtime.segmenter.cards import CARD, published, read_model_set
+from services.runtime.segmenter.port import ModelSetError
+
+SHIPPED = Path(services.inference.__path__[0]) / "models"
+
+
+def placed(models: Path, card: ModelCard) -> None:
+    (models / card.address).mkdir()
+    (models / card.address / CARD).write_bytes(card.encoded())
+
+
+def test_a_set_with_a_network_that_sees_neighbours_is_refused(tmp_path: Path) -> None:
+    for card in published(SHIPPED):
+        architecture = TUNetArchitecture(depth=2, base_channels=2, input_planes=3)
+        placed(tmp_path, card if card.name != "complex" else card.model_copy(update={"architecture": architecture}))
+    with pytest.raises(ModelSetError, match=r"complex sees neighbouring slices.*fibsem-nuclei predict"):
+        read_model_set(tmp_path, RECOMMENDED_FUSION)
+
+
+def test_a_set_of_networks_that_see_one_slice_is_read(tmp_path: Path) -> None:
+    for card in published(SHIPPED):
+        placed(tmp_path, card)
+    assert {card.name for card in read_model_set(tmp_path, RECOMMENDED_FUSION).cards} == set(
+        RECOMMENDED_FUSION.networks
+    )
