@@ -201,7 +201,7 @@ def test_what_goes_wrong_in_the_folder_calls_by_name(small_system: System, tmp_p
             z = keep_writing(system.slices, z + 8, lambda: calls.calling("QualityDrift", {}), lighter=60)
             with calls.fault("slices lighter by 60 of 255", "QualityDrift"):
                 keep_writing(system.slices, z, lambda: not calls.calling("QualityDrift", {}))
-            system.extra_of["ingest"] = clock_ahead(300.0)
+            system.extra_of["ingest"] = clock_ahead(300.0, tmp_path / "clock")
             system.restart("ingest")
             keep_writing(system.slices, z + 200, lambda: calls.calling("ClockSkew", {"job": "ingest"}))
             with calls.fault("clock of ingest five minutes ahead", "ClockSkew", job="ingest"):
@@ -227,7 +227,8 @@ def test_what_goes_wrong_with_processes_bus_and_store_calls_by_name(
         system.extra["FIBSEM_S3__READ_TIMEOUT_S"] = "3"
         with watched(system, stages, tmp_path, rows) as calls:
             deliver(20)
-            assert calls.calling("TargetDown", {"job": "components"}), "a service that was never started is down"
+            # A service that was never started is down.
+            calls.await_call("TargetDown", job="components")
             system.processes["extract-detect-0"].kill()
             with calls.fault("service killed", "TargetDown", job="extract-detect"):
                 system.start("extract-detect")

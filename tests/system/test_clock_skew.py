@@ -35,15 +35,16 @@ def test_clocks_that_differ_change_no_result_and_those_the_store_refuses_are_wai
     system: System, local: Runner, tmp_path: Path, rows: Rows
 ) -> None:
     """Two services begin two hours off and wait; set right, they go on, still a quarter of an hour off."""
+    ahead, behind = (clock_ahead(sign * BORNE_S, tmp_path / "clock") for sign in (1, -1))
+    far_ahead, far_behind = (clock_ahead(sign * 2 * HOUR_S, tmp_path / "clock") for sign in (1, -1))
     system.extra_of = {
-        "ingest": clock_ahead(BORNE_S), "extract-detect": clock_ahead(2 * HOUR_S),
-        "extract-follow": clock_ahead(-BORNE_S), "components": clock_ahead(-2 * HOUR_S),
+        "ingest": ahead, "extract-detect": far_ahead, "extract-follow": behind, "components": far_behind,
     }  # fmt: skip
     system.start_all()
     for stage, off_s in (("extract-detect", 7200), ("components", -7200)):
         await_logged(system, f"{stage}-0", f"differ by {off_s}")
     began = pids(system)
-    system.extra_of |= {"extract-detect": clock_ahead(BORNE_S), "components": clock_ahead(-BORNE_S)}
+    system.extra_of |= {"extract-detect": ahead, "components": behind}
     for stage in ("extract-detect", "components"):
         system.restart(stage)
     seconds = require_recovery(system)

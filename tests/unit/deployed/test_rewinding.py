@@ -44,8 +44,8 @@ def test_a_service_that_runs_is_left_alone(bench: Bench) -> None:
 
 
 def test_a_service_that_does_not_exist_is_named_beside_those_that_do(bench: Bench) -> None:
-    with pytest.raises(UnknownGroupError, match="'inferrence'; there are components, extract-detect"):
-        rewind(stack_of(bench.store, bench.bus), "inferrence", LogEnd.EARLIEST)
+    with pytest.raises(UnknownGroupError, match="'segmenter'; there are components, extract-detect"):
+        rewind(stack_of(bench.store, bench.bus), "segmenter", LogEnd.EARLIEST)
 
 
 def test_the_command_says_what_to_do_with_a_local_run(bench: Bench) -> None:
