@@ -26,6 +26,7 @@ from services.runtime.store.port import KEY, ArtefactCorruptError, ArtefactMissi
 from services.runtime.store.verification import VerifyingStream, require_equal
 
 POINTER_SUFFIX = "~"
+LOOKS = 8
 CHUNK_BYTES = 1 << 20
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 OUTAGES = FULL | {
@@ -257,10 +258,10 @@ class DirectoryStore:
     def _locate(self, path: Path) -> tuple[io.BufferedReader, _Pointer | None]:
         """Open the file that stands for a key: the bytes, or the pointer to them.
 
-        An artefact may change from one form to the other between two looks, so a third look is needed
-        before it counts as missing.
+        An artefact may change from one form to the other between two looks, and back before the next: it counts as
+        missing when it was seen in neither form many times in a row.
         """
-        for candidate in (path, _pointer_of(path), path):
+        for candidate in (path, _pointer_of(path)) * LOOKS:
             try:
                 source = candidate.open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
