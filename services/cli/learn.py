@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
+from services.cli.evaluate import evaluate
 from services.cli.options import SHIPPED_MODELS, voxel_size
 from services.cli.train import train
 
@@ -18,29 +19,10 @@ models_app = typer.Typer(help="Show published networks.", no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    app.command(epilog="Example: fibsem-nuclei evaluate --truth sim/truth --prediction out --json scores.json")(
-        evaluate
-    )
+    app.command(epilog="Example: fibsem-nuclei evaluate out sim/truth --json scores.json")(evaluate)
     app.command(epilog="Example: fibsem-nuclei train services/trainer/recipes/shipped.toml --out models")(train)
     app.command(epilog="Example: fibsem-nuclei predict models/chromatin-0123456789ab images --out labels")(predict)
     app.add_typer(models_app, name="models")
-
-
-def evaluate(
-    truth: Annotated[Path, typer.Option(help="truth/ of a simulation, or a folder of label TIFFs")],
-    prediction: Annotated[Path, typer.Option(help="OUT of a run, or a folder of label TIFFs of the same names")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the scores here as JSON")] = None,
-) -> None:
-    """Score a run, or a folder of label images, against the truth."""
-    from services.evaluation import evaluate as score
-    from services.evaluation import format_scores
-
-    with OUT.status("comparing"):
-        scores = score(truth, prediction)
-    OUT.print(format_scores(scores), markup=False, highlight=False)
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(scores.as_json(), indent=2, sort_keys=True) + "\n")
 
 
 def predict(

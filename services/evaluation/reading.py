@@ -260,10 +260,17 @@ def read_label_pairs(truth: Path, prediction: Path) -> Iterator[tuple[str, Label
         unpaired = sorted(true_images.keys() ^ predicted_images.keys())
         raise EvaluationInputError(f"{len(unpaired)} images without a partner, such as {unpaired[0]}")
     for name, path in true_images.items():
-        yield name, _read_labels(path), _read_labels(predicted_images[name])
+        yield name, read_labels(path), read_labels(predicted_images[name])
 
 
-def _read_labels(path: Path) -> Labels:
+def read_labels(path: Path) -> Labels:
+    """Read a label image.
+
+    Raises
+    ------
+    EvaluationInputError
+        If it cannot be read or is not of unsigned integers.
+    """
     try:
         labels: Labels = tifffile.imread(path)
     except (tifffile.TiffFileError, OSError, ValueError) as error:

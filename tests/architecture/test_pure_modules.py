@@ -54,6 +54,8 @@ FILES = {
     "imaging/volumes/paths": "tells from a path, and from what lies there, how a volume is stored",
     "imaging/volumes/reading": "opens volumes and reads some planes at a time",
     "imaging/volumes/writing": "writes volumes plane by plane",
+    "evaluation/folders": "reads the label images that are compared",
+    "evaluation/page": "writes the page of a comparison",
     "evaluation/reading": "opens the volumes that are compared",
     "evaluation/scoring": "names the folders that are compared",
     "inference/pages": "reads the pages of TIFF files",
