@@ -24,8 +24,9 @@ PLANES = 60
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bear with kafka-python, which leaves some sockets of what it closes to the garbage collector."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
+        # Whichever real-server test runs after one that left some: the collector does not ask whose they were.
+        if item.get_closest_marker("system") is not None:
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
