@@ -10,6 +10,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,7 @@ class EmbeddedRun:
             wanted = settings.ingest(watch=watch)
             self.ingest = IngestTurns(Ingest(wanted, ports, from_start=from_start), self._clock)
             self._loops = self._services()
+            self._networks = next(loop for loop in self._loops if loop.handler is self._inference)
             # Whatever fails above releases what was taken; from here on `close` does.
             self._resources = resources.pop_all()
 
@@ -171,6 +173,8 @@ class EmbeddedRun:
         resources.callback(self.bus.close)
         self.bus.create_topics(TOPICS)
         self._producer = self.bus.producer()
+        # Networks take the most time and let go of the interpreter: the other services have theirs meanwhile.
+        self._beside = resources.enter_context(ThreadPoolExecutor(1, "networks"))
         self._segmenter = resources.enter_context(
             parts.segmenter or InProcessSegmenter(self._settings.models, self._settings.numeric_profile)
         )
@@ -199,16 +203,26 @@ class EmbeddedRun:
         return Ports(consumer, self._producer, self.store, self.metrics, self._clock)
 
     def turn(self) -> bool:
-        """Take one turn of every service; return whether any had work."""
+        """Take one turn of every service, the networks beside the others; return whether any had work."""
         self.heartbeat.tick()
-        with self.times.stage("ingest"):
-            worked = self.ingest.step()
-        for loop in self._loops:
-            with self.times.stage(loop.handler.name):
-                worked |= loop.step()
+        beside = self._beside.submit(self._step, self._networks)
+        try:
+            with self.times.stage("ingest"):
+                worked = self.ingest.step()
+            for loop in self._loops:
+                if loop is not self._networks:
+                    worked |= self._step(loop)
+        finally:
+            # Nothing of a turn is left at work after it, whatever happened.
+            worked_beside = beside.result()
+        worked |= worked_beside
         # A service knows what waits for it once it has looked: before the first turn nobody has.
         self._at_rest = not worked
         return worked
+
+    def _step(self, loop: ServiceLoop) -> bool:
+        with self.times.stage(loop.handler.name):
+            return loop.step()
 
     @property
     def busy(self) -> bool:
