@@ -111,8 +111,9 @@ class Training:
             except RuntimeError as fault:
                 if not (self._fit.workers and "DataLoader worker" in str(fault)):
                     raise
-                # A worker was killed. The same batches are drawn without workers, from the last checkpoint on.
-                self._fit_once(folder, report, cancelled, replace(self._fit, workers=0))
+            # A worker may have been killed: the same batches are then drawn without workers, from the last checkpoint
+            # on. Not while the fault is handled, as torch reports a dead worker again for as long as it is held.
+            self._fit_once(folder, report, cancelled, replace(self._fit, workers=0))
         by_f1, by_loss = (kept_weights(folder, kind) for kind in (BEST_BY_F1, BEST_BY_LOSS))
         assert by_f1 is not None
         assert by_loss is not None

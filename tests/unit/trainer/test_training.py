@@ -272,6 +272,10 @@ def dies_in_a_worker(parent: int) -> Callable[[int], Batch]:
     return drawn
 
 
+# torch tells of a dead worker once more if it is just taking down what read from it; Python can only print that.
+@pytest.mark.filterwarnings(
+    r"ignore:(?s).*_MultiProcessingDataLoaderIter.__del__:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
     tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]]
