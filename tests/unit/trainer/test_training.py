@@ -272,10 +272,9 @@ def dies_in_a_worker(parent: int) -> Callable[[int], Batch]:
     return drawn
 
 
-# torch tells of a dead worker once more if it is just taking down what read from it; Python can only print that.
-@pytest.mark.filterwarnings(
-    r"ignore:(?s).*_MultiProcessingDataLoaderIter.__del__:pytest.PytestUnraisableExceptionWarning"
-)
+# torch tells of a dead worker by an exception out of a signal handler, wherever the process is just then. In a callback
+# (of a fork, of a deletion) Python can only print it, and torch notices the death otherwise.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
     tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]]
