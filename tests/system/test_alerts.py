@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import kafka
 import pytest
 import tifffile
+from kafka.admin import KafkaAdminClient
 
 from services.cli.sites import Site
 from services.contracts.topics import DEAD_LETTERS
 from services.deployed.rebuilding import reconcile
+from services.deployed.rewinding import rewind
 from services.ingest.registry import settings_of
-from services.runtime.bus.port import Outgoing
+from services.runtime.bus.port import LogEnd, Outgoing
 from tests.support.hostile_wire import HOSTILE
 from tests.support.toy_acquisition import PLANES, Runner, slice_name, toy_slice
 from tests.system.clocks import clock_ahead
@@ -264,12 +267,38 @@ def test_what_goes_wrong_with_processes_bus_and_store_calls_by_name(
                 calls.await_scraped("extract-detect")
             with calls.fault("service killed five times", "CrashLoop", job="extract-detect"):
                 pass
-            with system.supervised():
-                system.kafka.wipe()
-                with system.stack() as stack:
-                    reconcile(stack)
-                with calls.fault("broker's log wiped, then `reconcile`", "OffsetReset"):
-                    pass
+            lose_a_place(system, calls, deliver)
+
+
+def lose_a_place(system: System, calls: Calls, deliver: Callable[[int], None]) -> None:
+    """Have the bus lose what a service has still to read, and mend it as the runbook says."""
+    system.processes["extract-detect-0"].stop()
+    with system.stack() as stack:
+        detected = len(system.standing(stack).detected)
+    deliver(5)
+    system.await_standing(lambda found: found.backlog["extract-detect"] >= 5)
+    lose_records(system, "slices")
+    with system.supervised():
+        system.start("extract-detect")
+        calls.await_call("OffsetReset", topic="slices")
+    system.processes["extract-detect-0"].stop()
+    with system.stack() as stack:
+        rewind(stack, "extract-detect", LogEnd.EARLIEST)
+    with calls.fault("records lost before they were read", "OffsetReset", topic="slices"):
+        system.start("extract-detect", wait=True)
+        with system.stack() as stack:
+            reconcile(stack)
+    system.await_standing(lambda found: len(found.detected) >= detected + 5)
+
+
+def lose_records(system: System, topic: str) -> None:
+    """Delete every record of a topic, as too short a retention does."""
+    consumer = kafka.KafkaConsumer(bootstrap_servers=system.kafka.bootstrap)
+    ends = consumer.end_offsets([kafka.TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic)])
+    consumer.close()
+    admin = KafkaAdminClient(bootstrap_servers=system.kafka.bootstrap)
+    admin.delete_records(ends)
+    admin.close()
 
 
 def storm(system: System) -> None:
