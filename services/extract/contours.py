@@ -133,6 +133,28 @@ def overlap_areas(first: PixelPoints, second: PixelPoints, step_px: int = 4) -> 
     return unit * int(np.count_nonzero(a & b)), unit * int(np.count_nonzero(a)), unit * int(np.count_nonzero(b))
 
 
+def distance_outside(
+    points_yx: PixelPoints, origin_yx: tuple[int, int], shape_yx: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Distance of every pixel from a filled polygon: 0 inside, positive outside, pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (y, x); infinite everywhere when the polygon does not reach the drawing.
+
+    Examples
+    --------
+    >>> square = np.array([[0, 1], [0, 3], [2, 3], [2, 1]], np.int32)
+    >>> distance_outside(square, (0, 0), (3, 6))[1].round().tolist()
+    [1.0, 0.0, 0.0, 0.0, 1.0, 2.0]
+    """
+    filled = fill_polygon(points_yx, origin_yx, shape_yx)
+    if not filled.any():
+        return np.full(shape_yx, np.inf, np.float32)
+    return np.asarray(cv2.distanceTransform(1 - filled, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
+
+
 def signed_distance(
     points_yx: PixelPoints, origin_yx: tuple[int, int], shape_yx: tuple[int, int]
 ) -> npt.NDArray[np.float32]:

@@ -57,7 +57,8 @@ class SliceReader:
         if known is not None:
             return known
         try:
-            page = self._opened(message.raw).read(message.page, message.channel)
+            # Of these very bytes ingest has seen that, where no channel was named, all are equal.
+            page = self._opened(message.raw).read(message.page, message.channel or 0)
         except TiffError as error:
             raise PermanentError("slice_changed", f"{message.file_name}: {error}") from error
         if self._stack is None:

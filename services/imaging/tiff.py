@@ -214,8 +214,10 @@ def _contiguous(file: BinaryIO, layout: PageLayout, value_bytes: int) -> GreyPla
     ends = layout.offsets + layout.sizes
     if (layout.offsets[1:] != ends[:-1]).any() or int(layout.sizes.sum()) != total:
         return None
-    # A copy, so that the plane can be written to, whichever way it was read.
-    payload = bytearray(_read(file, int(layout.offsets[0]), total))
+    payload: bytes | bytearray = _read(file, int(layout.offsets[0]), total)
+    if layout.samples == 1:
+        # A copy, so that the plane can be written to, whichever way it was read; one sample of several is a copy.
+        payload = bytearray(payload)
     return _as_values(payload, layout, (total // value_bytes,), layout.width_px)
 
 
@@ -294,8 +296,10 @@ def _sample(pixels: GreyPlane, number: int) -> GreyPlane:
 def _common_value(pixels: GreyPlane, colour_samples: int) -> GreyPlane:
     first = _sample(pixels, 0)
     for number in range(1, colour_samples):
-        differing = first != _sample(pixels, number)
-        if differing.any():
+        other = _sample(pixels, number)
+        # Numpy would write down of every pixel whether it differs.
+        if cv2.norm(first, other, cv2.NORM_INF) > 0:
+            differing = first != other
             y, x = (int(index) for index in np.argwhere(differing)[0])
             raise UnequalChannelsError(
                 f"channels 0 and {number} differ in {int(differing.sum())} pixels, first at y {y}, x {x}; "

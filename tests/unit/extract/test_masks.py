@@ -132,29 +132,35 @@ def test_a_canvas_holds_every_window_that_is_moved_by_half_a_window() -> None:
     st.tuples(st.floats(20, 280), st.floats(20, 380), st.floats(8, 90)),
     st.lists(st.tuples(st.floats(20, 280), st.floats(20, 380), st.floats(8, 90)), max_size=3),
     st.sampled_from([1.0, 0.8, 0.3, 0.0]),
+    st.sampled_from([1.1, 1.0, 1.5]),
     st.tuples(st.integers(0, 150), st.integers(0, 200), st.integers(40, 150), st.integers(40, 200)),
 )
 def test_only_the_surroundings_of_an_outline_are_looked_at_and_nothing_changes(
     own: tuple[float, float, float],
     others: list[tuple[float, float, float]],
     inside_scale: float,
+    widen: float,
     part: tuple[int, int, int, int],
 ) -> None:
     outline, neighbours = disc(*own), [disc(*other) for other in others]
     for window_of in (WHOLE, (part[:2], part[2:])):
-        found = mask_plane(outline, neighbours, window_of, inside_scale=inside_scale)
-        assert np.array_equal(found, by_definition(outline, neighbours, window_of, inside_scale))
+        found = mask_plane(outline, neighbours, window_of, widen, inside_scale)
+        assert np.array_equal(found, by_definition(outline, neighbours, window_of, widen, inside_scale))
 
 
 def by_definition(
-    outline: Outline, neighbours: list[Outline], place: tuple[tuple[int, int], tuple[int, int]], inside_scale: float
+    outline: Outline,
+    neighbours: list[Outline],
+    place: tuple[tuple[int, int], tuple[int, int]],
+    widen: float,
+    inside_scale: float,
 ) -> np.ndarray:
     """The rule of `mask_plane` with every distance of the whole window, and no neighbour left out for being far."""
     radius = math.sqrt(outline.area_px / math.pi)
     distance = signed_distance(outline.polygon_yx_px, *place)
     own = distance + np.float32((1 - inside_scale) * radius)
     inside = (distance < 0 if inside_scale == 1 else own <= 0) & (inside_scale > 0)
-    mask = np.where(distance <= (1.1 - 1) * radius, MARGIN, OUTSIDE)
+    mask = np.where(distance <= (widen - 1) * radius, MARGIN, OUTSIDE)
     mask[inside & (mask == MARGIN)] = INSIDE
     for neighbour in neighbours:
         shared, one, other = overlap_areas(outline.polygon_yx_px, neighbour.polygon_yx_px)
