@@ -100,6 +100,7 @@ def build(selection: Selection, out: Path) -> tuple[str, ...]:
     readme = (HERE / "README.md").read_text()
     missing = "".join(f"- {name}\n" for name in absent) or "- none\n"
     (part / "README.md").write_text(readme.replace("@VERSION@", version()).replace("@ABSENT@\n", missing))
+    say("Taking the SHA-256 of every file ...")
     (part / SUMS).write_text("".join(sums(part)))
     part.rename(out)
     return tuple(absent)
@@ -116,6 +117,7 @@ def make_wheels(selection: Selection, folder: Path) -> None:
         own = [*wheel, "--no-deps"]
         if selection.only is None:
             wanted = f"{tree}[{','.join(selection.extras)}]" if selection.extras else str(tree)
+            say("Fetching wheels: with torch some 3 GB ...")
             run([*wheel, "--constraint", str(selection.constraints), wanted])
         else:
             run([*own, "--no-build-isolation", str(tree)])
@@ -137,6 +139,7 @@ def save_images(selection: Selection, folder: Path) -> tuple[list[str], list[str
     if absent and selection.all_images:
         raise BundleError(f"not on this machine: {', '.join(absent)}; pull or build them first")
     for name in saved:
+        say(f"Saving the image {name} ...")
         run([selection.docker, "save", "--output", str(folder / f"{re.sub(r'[/:@]', '_', name)}.tar"), name])
     return saved, absent
 
@@ -177,6 +180,12 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def say(what: str) -> None:
+    """Tell whoever waits what is being done."""
+    sys.stderr.write(f"{what}\n")
+    sys.stderr.flush()
 
 
 def run(command: Sequence[str]) -> None:

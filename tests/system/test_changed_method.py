@@ -24,7 +24,7 @@ RAW_TO_CROPS = frozenset({"raw", "outlines", "crops"})
 def artefacts(system: System) -> set[str]:
     """Return the keys of what the services made of the slices."""
     with system.stack() as stack:
-        keys = stack.store.keys(f"{system.acquisition}/")
+        keys = stack.store.keys(system.acquisition)
         return {
             key for key in keys if not key.startswith((f"{system.acquisition}/ingest", f"{system.acquisition}/req"))
         }
