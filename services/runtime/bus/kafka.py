@@ -145,12 +145,17 @@ class KafkaProducer:
             return
         with faults_told_apart(self._settings):
             client = self._opened()
-            sent = [self._send(client, record) for record in records]
-            client.flush(self._settings.delivery_timeout_s + GRACE_S)
-            failures = [answer.exception for answer in sent if answer.failed()]
-            if failures:
-                self._leave_if_broken(failures)
-                raise failures[0]
+            try:
+                sent = [self._send(client, record) for record in records]
+                client.flush(self._settings.delivery_timeout_s + GRACE_S)
+                failures = [answer.exception for answer in sent if answer.failed()]
+                if failures:
+                    raise failures[0]
+            except faults.KafkaError:
+                # One that failed may never go on: it outlived the broker's log, or what ran out of time left a gap in
+                # its numbering, for which it waits. The next records have a fresh one.
+                self.close()
+                raise
             self._tell_the_time(sent[-1].value.timestamp)
 
     def close(self) -> None:
@@ -201,8 +206,3 @@ class KafkaProducer:
                 f"{record.message_type} {record.key!r} for topic {record.topic} takes {size} bytes, the bus takes "
                 f"{self._settings.max_message_bytes}: put what is large into the store"
             )
-
-    def _leave_if_broken(self, failures: Sequence[BaseException]) -> None:
-        """Begin anew with the next records, unless time was simply up: a producer may not outlive its broker's log."""
-        if not all(isinstance(failure, faults.RetriableError) for failure in failures):
-            self.close()
