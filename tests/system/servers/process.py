@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 LOOK_EVERY_S = 0.1
+PORTS = (15_000, 32_000)
 LAST_LINES = 30
 
 
@@ -19,10 +21,18 @@ class ServerDidNotStartError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a port nobody listens at; a server that finds it taken all the same fails loudly."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port nobody listens at; a server that finds it taken all the same fails loudly.
+
+    Below those that the system gives to outgoing connections: one of these could take it before the server does.
+    """
+    while True:
+        port = random.randint(*PORTS)
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def answers_tcp(port: int) -> bool:

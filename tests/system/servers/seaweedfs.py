@@ -40,8 +40,14 @@ def running_seaweedfs(folder: Path) -> Iterator[S3Server]:
     argv = [_program(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     argv += [f"-s3.port={port}", f"-s3.config={identities}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     argv += [f"-{part}={free_port()}" for part in PARTS]
-    # Small volumes, since a bucket takes several at once; nothing is reported to anybody.
-    argv += ["-master.volumeSizeLimitMB=512", "-volume.max=64", "-volume.minFreeSpace=1", "-master.telemetry=false"]
+    # Small volumes, since a bucket takes several at once; free space in bytes, since a hundredth of a large disk that
+    # is nearly full is more than all tests need; nothing is reported to anybody.
+    argv += [
+        "-master.volumeSizeLimitMB=512",
+        "-volume.max=64",
+        "-volume.minFreeSpace=100MiB",
+        "-master.telemetry=false",
+    ]
     process = ServerProcess(argv, folder / "seaweedfs.log", lambda: answers_ok(f"http://127.0.0.1:{port}/status"))
     process.start()
     try:
