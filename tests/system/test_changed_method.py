@@ -22,12 +22,10 @@ RAW_TO_CROPS = frozenset({"raw", "outlines", "crops"})
 
 
 def artefacts(system: System) -> set[str]:
-    """Return the keys of what the services made of the slices."""
+    """Return the keys of what the services made of the slices, without what they keep to be restarted."""
     with system.stack() as stack:
-        keys = stack.store.keys(system.acquisition)
-        return {
-            key for key in keys if not key.startswith((f"{system.acquisition}/ingest", f"{system.acquisition}/req"))
-        }
+        kept = tuple(f"{system.acquisition}/{folder}/" for folder in ("ingest", "requests", "steps"))
+        return {key for key in stack.store.keys(system.acquisition) if not key.startswith(kept)}
 
 
 def kind_of(key: str) -> str:

@@ -272,13 +272,13 @@ def dies_in_a_worker(parent: int) -> Callable[[int], Batch]:
     return drawn
 
 
-# torch tells of a dead worker by an exception out of a signal handler, wherever the process is just then. In a callback
-# (of a fork, of a deletion) Python can only print it, and torch notices the death otherwise.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
-    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]]
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # torch tells of a dead worker by an exception out of a signal handler, wherever the process is just then. In a
+    # callback (of a fork, of a deletion) Python can only print it, and torch notices the death otherwise.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     trained = training(replace(FIT, workers=1), dies_in_a_worker(os.getpid())).run(tmp_path)
     assert same(trained, undisturbed[1])
 
