@@ -20,7 +20,7 @@ PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
 STACK = $(if $(GPU),NUMERIC_PROFILE=$${NUMERIC_PROFILE:-fast}) $(COMPOSE) $(FILES) $(PROFILES)
 
 .PHONY: help setup demo test test-fast test-slow contract check lint format types imports docs protos models bench clean \
-  servers system system-full up down logs simulate operate bundle audit
+  servers science system system-full up down logs simulate operate bundle audit
 
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ logs: ## Follow what the services say
 
 down: ## Stop the deployed system; its volumes stay
 	@$(STACK) --profile simulate --profile tools down
+
+science: setup ## Train on public data from scratch and score: make science TASK=epfl6|hela|mito|membranes|phantom|table1
+	@$(BIN)/python -m tests.benchmarks.science $(TASK)
 
 bundle: setup ## One folder from which a site without a network installs: make bundle BUNDLE='dist/x --tar --without-torch'
 	@$(BIN)/python deploy/bundle/make_bundle.py $(or $(BUNDLE),dist/fibsem-nuclei-bundle)

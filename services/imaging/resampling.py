@@ -17,6 +17,7 @@ Float = NDArray[np.float64]
 
 # Sums of 8-bit grey over blocks of this size fit 32 bits.
 LARGEST_BLOCK_PX = 2**24
+_BAND_PX = 256
 
 
 class VoxelSizeError(ValueError):
@@ -143,6 +144,41 @@ def labels_to_shape(
         for n, edge, size in zip(shape_yx, from_nm, labels_yx.shape, strict=True)
     )
     return np.ascontiguousarray(labels_yx[np.ix_(rows, columns)])
+
+
+def most_likely(
+    probabilities: NDArray[np.float32], shape_yx: tuple[int, int], from_nm: float, to_nm: tuple[float, float]
+) -> Grey:
+    """Return the most likely class of each pixel of a finer image; borders run between the pixels of the coarser one.
+
+    Parameters
+    ----------
+    probabilities
+        float32, (class, y, x), of pixels of `from_nm`; interpolated linearly.
+    shape_yx
+        Rows and columns wanted.
+    from_nm, to_nm
+        Edge of the pixels given, and edges (y, x) of those wanted.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, the number of the class; of equal ones the first.
+
+    Examples
+    --------
+    >>> most_likely(np.array([[[0.9, 0.6, 0.0]], [[0.1, 0.4, 1.0]]], np.float32), (1, 6), 16.0, (16.0, 8.0))
+    array([[0, 0, 0, 1, 1, 1]], dtype=uint8)
+    """
+    rows, columns = shape_yx
+    answer = np.empty(shape_yx, np.uint8)
+    wide = _interpolated(np.asarray(probabilities, np.float64), columns, to_nm[1] / from_nm)
+    tall = np.ascontiguousarray(np.swapaxes(wide, 1, 2))
+    # By bands of columns: all classes of a large image at once would take many times its memory.
+    for first in range(0, columns, _BAND_PX):
+        band = slice(first, first + _BAND_PX)
+        answer[:, band] = _interpolated(tall[:, band], rows, to_nm[0] / from_nm).argmax(axis=0).T
+    return answer
 
 
 def _shape(image_yx: NDArray[np.integer]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,9 +16,9 @@ from services.imaging.resampling import resample_grey
 from services.inference.catalogue import rules_of_one
 from services.inference.pages import brought_back, frozen_grey, mapped_pages, page_count
 from services.inference.stacks import labelled_stacks, labels_stacks
-from services.runtime.segmenter.cards import CARD, read_card
+from services.runtime.segmenter.cards import CARD, published, read_card
 from services.runtime.segmenter.in_process import InProcessSegmenter
-from services.runtime.segmenter.port import Normalisation, Plane, Segmenter
+from services.runtime.segmenter.port import ModelSetError, Normalisation, Plane, Segmenter
 
 SUFFIXES = frozenset({".tif", ".tiff"})
 PAGES_AT_A_TIME = 4
@@ -44,8 +45,8 @@ def predict_folder(
     Parameters
     ----------
     model
-        Folder of one published network, whose classes are written as its card numbers them, or folder of
-        several, which are fused by the recommended rules.
+        Folder of one published network, whose classes are written as its card numbers them, or folder of several:
+        those of the recommended rules are fused, of others the one nearest to the images' voxel size is taken.
     images
         A TIFF, or a folder of TIFFs.
     out
@@ -69,14 +70,14 @@ def predict_folder(
     MixedDepthError
         If some images have 8 bits and others 16.
     ModelSetError
-        If the model is not whole and unaltered.
+        If the model is not whole and unaltered, or it is not said which of several is meant.
     """
     paths = _image_paths(images)
     if paths[0].parent.resolve() == out.resolve():
         raise OverwriteError(f"{out} holds the images themselves: give another folder for the labels")
     total, done = sum(page_count(path) for path in paths), 0
     out.mkdir(parents=True, exist_ok=True)
-    for path, planes in _labelled(model, paths, voxel_size):
+    for path, planes in _labelled(_chosen(model, voxel_size), paths, voxel_size):
         part = out / f"{path.name}.part"
         with tifffile.TiffWriter(part, bigtiff=path.stat().st_size > BIGTIFF_BYTES) as writer:
             for labels in planes:
@@ -138,6 +139,21 @@ def label_images(
         brought_back(answer.classes_yx, image.shape, model_nm, (y_nm, x_nm))
         for image, answer in zip(images, answers, strict=True)
     ]
+
+
+def _chosen(model: Path, voxel_size: VoxelSize | None) -> Path:
+    """Return the network of a folder of networks that are not made to be fused: the one nearest in voxel size."""
+    if (model / CARD).exists():
+        return model
+    cards = published(model)
+    if not cards or {card.name for card in cards} >= set(RECOMMENDED_FUSION.networks):
+        return model
+    if len(cards) > 1 and voxel_size is None:
+        known = ", ".join(f"{card.name} ({card.voxel_size_nm:g} nm)" for card in cards)
+        raise ModelSetError(f"{model} holds {known}: name one of them, or say the images' voxel size")
+    size = voxel_size
+    nearest = min(cards, key=lambda card: abs(math.log(size.y_nm / card.voxel_size_nm)) if size else 0.0)
+    return model / nearest.address
 
 
 def _opened(model: Path) -> InProcessSegmenter:

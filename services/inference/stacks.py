@@ -12,7 +12,7 @@ import torch
 
 from services.contracts.model_card import BACKGROUND, ModelCard
 from services.contracts.values import VoxelSize
-from services.imaging.resampling import resample_grey
+from services.imaging.resampling import most_likely, resample_grey
 from services.inference.pages import Plane, brought_back, frozen_grey, mapped_pages, page_count
 from services.runtime.segmenter.archives import load_network
 from services.runtime.segmenter.blended import BlendedNetwork
@@ -69,13 +69,27 @@ class _StackLabeller:
         self._model_nm = card.voxel_size_nm
         self._image_nm = (voxel_size.y_nm, voxel_size.x_nm) if voxel_size else (self._model_nm, self._model_nm)
         self._class_ids = np.array([int(output.class_id) for output in card.classes], np.uint8)
+        is_finer = max(self._image_nm) < self._model_nm
+        self._interpolates = is_finer and card.architecture.takes_single_planes
 
     def labels(self, stack: list[Path]) -> Iterator[Plane]:
         """Yield the labels of a stack's pages."""
+        if self._interpolates:
+            yield from (self._finer(page) for path in stack for page in mapped_pages(path, self._grey))
+            return
         shapes: deque[tuple[int, int]] = deque()
         for _, alike in groupby(self._planes(stack, shapes), key=lambda plane: plane.shape):
             for channels in self._blended.label_stream(alike, self._grey.mean, self._grey.sd):
                 yield brought_back(self._class_ids[channels], shapes.popleft(), self._model_nm, self._image_nm)
+
+    def _finer(self, page: Plane) -> Plane:
+        """Label an image of finer pixels than the network's: probabilities are interpolated, not labels."""
+        plane = resample_grey(page, self._image_nm, self._model_nm).astype(np.float32)
+        values = (plane - np.float32(self._grey.mean)) / np.float32(self._grey.sd)
+        shape = (page.shape[0], page.shape[1])
+        return self._class_ids[
+            most_likely(self._blended.probabilities(values[None]), shape, self._model_nm, self._image_nm)
+        ]
 
     def _planes(self, stack: list[Path], shapes: deque[tuple[int, int]]) -> Iterator[Plane]:
         """Yield the pages at the network's voxel size, and note what shapes they had."""

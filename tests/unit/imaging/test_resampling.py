@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from services.imaging.resampling import (
     VoxelSizeError,
     labels_to_shape,
+    most_likely,
     resample_grey,
     resample_labels,
     resampled_shape,
@@ -109,3 +110,32 @@ def test_whole_blocks_give_the_bytes_of_running_sums(blocks: np.ndarray, height:
             values = np.diff(sums[:, ::edge], axis=1) / edge
         values = values.T
     np.testing.assert_array_equal(resample_grey(image, (48.0 / height, 48.0 / width), 48.0), np.rint(values))
+
+
+def ellipse(shape: tuple[int, int], edge: tuple[float, float]) -> np.ndarray:
+    y, x = ((np.arange(n) + 0.5) * nm for n, nm in zip(shape, edge, strict=True))
+    return np.hypot((y[:, None] - 130) / 90, (x[None] - 200) / 140) < 1
+
+
+def test_borders_run_between_the_coarser_pixels() -> None:
+    """The share of each coarse pixel that is inside says where the border is, finer than the pixels themselves."""
+    fine = ellipse((52, 80), (5.0, 5.0))
+    share = fine.reshape(26, 2, 40, 2).mean(axis=(1, 3)).astype(np.float32)
+    answer = most_likely(np.stack([1 - share, share]), fine.shape, 10.0, (5.0, 5.0))
+    nearest = labels_to_shape((share > 0.5).astype(np.uint8), fine.shape, (10.0, 10.0), 5.0)
+    assert (answer != fine).sum() < 0.6 * (nearest != fine).sum()
+
+
+def test_a_wide_image_is_answered_band_by_band_and_each_axis_by_its_own_edge() -> None:
+    fine = ellipse((60, 700), (4.0, 0.8))
+    coarse = ellipse((24, 56), (10.0, 10.0)).astype(np.float32)
+    answer = most_likely(np.stack([1 - coarse, coarse]), fine.shape, 10.0, (4.0, 0.8))
+    assert answer.shape == fine.shape
+    assert (answer == fine).mean() > 0.97
+
+
+def test_classes_that_are_sure_keep_their_middle() -> None:
+    labels = np.array([[0, 2], [1, 1]])
+    scores = np.stack([(labels == k) for k in range(3)]).astype(np.float32)
+    answer = most_likely(scores, (10, 10), 10.0, (2.0, 2.0))
+    assert [answer[2, 2], answer[2, 7], answer[7, 2], answer[7, 7]] == [0, 2, 1, 1]

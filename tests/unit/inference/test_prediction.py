@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from services.contracts.values import VoxelSize
 from services.inference.catalogue import catalogue, rules_of_one
 from services.inference.pages import MixedDepthError
 from services.inference.prediction import NoImagesError, OverwriteError, predict_folder
+from services.runtime.segmenter.cards import read_card
+from services.runtime.segmenter.port import ModelSetError
 
 SHIPPED = Path(services.inference.__path__[0]) / "models"
 (CHROMATIN,) = SHIPPED.glob("chromatin-*")
@@ -54,6 +57,34 @@ def test_a_folder_of_networks_is_fused(tmp_path: Path, images: Path) -> None:
     predict_folder(CHROMATIN, images, tmp_path / "alone")
     fused, alone = (tifffile.imread(tmp_path / name / "slice_000.tif") for name in ("fused", "alone"))
     assert np.mean(fused == alone) > 0.5
+
+
+def test_a_folder_that_holds_one_network_is_that_network(tmp_path: Path, images: Path) -> None:
+    shutil.copytree(CHROMATIN, tmp_path / "models" / CHROMATIN.name)
+    predict_folder(tmp_path / "models", images, tmp_path / "of-folder")
+    predict_folder(CHROMATIN, images, tmp_path / "alone")
+    for name in ("slice_000.tif", "slice_002.tif"):
+        assert (tmp_path / "of-folder" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def of_voxel_size(models: Path, name: str, voxel_nm: float) -> Path:
+    """Publish the shipped network again under another name and voxel size."""
+    card = read_card(CHROMATIN).model_copy(update={"name": name, "voxel_size_nm": voxel_nm})
+    shutil.copytree(CHROMATIN, models / card.address)
+    (models / card.address / "card.json").write_bytes(card.encoded())
+    return models / card.address
+
+
+def test_of_networks_that_are_not_fused_the_nearest_in_voxel_size_is_taken(tmp_path: Path, images: Path) -> None:
+    fine, coarse = (of_voxel_size(tmp_path / "models", f"at-{nm}", float(nm)) for nm in (10, 40))
+    for nm, expected in ((12.0, fine), (30.0, coarse)):
+        size = VoxelSize(z_nm=50.0, y_nm=nm, x_nm=nm)
+        predict_folder(tmp_path / "models", images, tmp_path / "chosen", size)
+        predict_folder(expected, images, tmp_path / "expected", size)
+        chosen, wanted = (tifffile.imread(tmp_path / each / "slice_001.tif") for each in ("chosen", "expected"))
+        assert np.array_equal(chosen, wanted)
+    with pytest.raises(ModelSetError, match=r"at-10 \(10 nm\), at-40 \(40 nm\): name one"):
+        predict_folder(tmp_path / "models", images, tmp_path / "chosen")
 
 
 def test_finer_images_are_labelled_at_their_own_pixels(tmp_path: Path, images: Path) -> None:
