@@ -165,9 +165,14 @@ def amend(
     Only what the change touches is computed again; the result is that of a run that had these slices from the
     start. identities.csv says which nucleus and object of the earlier version is which of the new one.
     """
+    amended(before, out)
+
+
+def amended(before: Path, out: Path, models: Path | None = None) -> None:
+    """Run an amended version, with other networks where a folder of them is given."""
     from services.embedded.amending import prepare, write_identities
 
-    outcome = _run(out, prepare(before, out), watch=False, metrics_port=None)
+    outcome = _run(out, prepare(before, out, models), watch=False, metrics_port=None)
     _end(out, outcome)
     OUT.print(f"identities: {write_identities(before, out)}")
 

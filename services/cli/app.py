@@ -9,6 +9,7 @@ import typer
 from services.cli import acquire, export, label, learn, operate, rewind
 from services.cli.annotations import annotations_app
 from services.cli.console import failure
+from services.cli.training import training_app
 from services.runtime.logging import configure
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ operate.register(app)
 rewind.register(app)
 learn.register(app)
 app.add_typer(annotations_app, name="annotations")
+app.add_typer(training_app, name="training")
 export.register(app)
 label.register(app)
 

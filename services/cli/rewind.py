@@ -39,5 +39,5 @@ def rewind(
         raise LocalRunError(f"{where} is a local run, whose bus keeps everything: use `reconcile {Path(where).name}`")
     with connected(settings_file(where)) as stack:
         placed = place(stack, group, to)
-        waiting = stack.backlog()[group]
+        waiting = stack.waiting_for(group)
     OUT.print(f"{group} goes on at the {to.value} record of {len(placed)} partitions; {waiting} messages wait for it")

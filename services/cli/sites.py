@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from services.cli.options import SHIPPED_MODELS
 from services.contracts.messages import DeadLettered, Message
 from services.contracts.topics import DEAD_LETTERS, OPERATOR
 from services.embedded.progress import read_status
 from services.embedded.settings import STATE, RunSettings, load
+from services.embedded.swaps import ModelDesk
 from services.ingest.registry import settings_of
 from services.ingest.requests import RequestBox
 from services.ingest.settings import AcquisitionSettings
@@ -54,17 +56,25 @@ class Site:
         Connects to its bus.
     ask
         Asks how it stands: `line`, `progress`, `ledger`.
+    models
+        Folder of the networks that it was set up with.
     """
 
     settings: AcquisitionSettings
     store: ArtefactStore
     connect: Callable[[], Bus]
     ask: Callable[[], dict[str, Any]]
+    models: Path = SHIPPED_MODELS
 
     @cached_property
     def bus(self) -> Bus:
         """The bus, connected when it is first needed."""
         return self.connect()
+
+    @property
+    def desk(self) -> ModelDesk:
+        """The networks of the acquisition, for whoever decides about them."""
+        return ModelDesk(self.store, self.bus, self.settings.acquisition, self.models)
 
     @property
     def requests(self) -> RequestBox:
@@ -152,7 +162,7 @@ def _local(out: Path, resources: ExitStack) -> Site:
         resources.callback(bus.close)
         return bus
 
-    return Site(settings, store, connect, lambda: read_status(out / STATE))
+    return Site(settings, store, connect, lambda: read_status(out / STATE), settings.models)
 
 
 def _deployed(where: Path, acquisition: str | None, resources: ExitStack) -> Site:
@@ -162,4 +172,10 @@ def _deployed(where: Path, acquisition: str | None, resources: ExitStack) -> Sit
 
     stack = resources.enter_context(connected(settings_file(where)))
     settings = settings_of(stack.store, acquisition)
-    return Site(settings, stack.store, lambda: stack.bus, lambda: standing(stack, settings.acquisition).as_json())
+    return Site(
+        settings,
+        stack.store,
+        lambda: stack.bus,
+        lambda: standing(stack, settings.acquisition).as_json(),
+        stack.deployment.models,
+    )

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 
 # First parts of keys that belong to no acquisition.
-REGISTER, RUNTIME, DEAD_LETTERS = "acquisitions", "runtime", "dead-letters"
-RESERVED = frozenset({REGISTER, RUNTIME, DEAD_LETTERS})
+REGISTER, RUNTIME, DEAD_LETTERS, MODELS, TRAININGS = "acquisitions", "runtime", "dead-letters", "models", "trainings"
+RESERVED = frozenset({REGISTER, RUNTIME, DEAD_LETTERS, MODELS, TRAININGS})
 
 
 def digest(recipe: Mapping[str, object]) -> str:

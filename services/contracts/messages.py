@@ -99,13 +99,18 @@ class AcquisitionOpened(_AcquisitionMessage):
 
 
 class DecisionRecorded(_AcquisitionMessage):
-    """Somebody, or a policy that somebody configured, decided what no clock may decide."""
+    """Somebody, or a policy that somebody configured, decided what no clock may decide.
+
+    `model_set` belongs to a swap: the networks that segment nuclei confirmed from z_first on, as slices say too.
+    """
 
     kind: DecisionKind
     z_first: ZIndex
     z_last: ZIndex
     decided_by: Identifier
     reason: Text
+    model_set: Sha256 | None = None
+    request_id: Identifier | None = None
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> Self:
@@ -113,9 +118,17 @@ class DecisionRecorded(_AcquisitionMessage):
             raise ValueError(f"z_last ({self.z_last}) is before z_first ({self.z_first})")
         return self
 
+    @model_validator(mode="after")
+    def _only_a_swap_names_models(self) -> Self:
+        if self.model_set is not None and self.kind is not DecisionKind.MODELS_SWAPPED:
+            raise ValueError(f"a decision of kind {self.kind} names no model set")
+        return self
+
     @property
     def identity(self) -> str:
-        return f"{self.acquisition_id}/decision-{self.kind.lower()}-{self.z_first:06d}-{self.z_last:06d}"
+        # Two swaps may be decided before one slice: the later one holds.
+        asked = f"-{self.request_id}" if self.kind is DecisionKind.MODELS_SWAPPED and self.request_id else ""
+        return f"{self.acquisition_id}/decision-{self.kind.lower()}-{self.z_first:06d}-{self.z_last:06d}{asked}"
 
 
 class AcquisitionFinished(_AcquisitionMessage):
@@ -136,7 +149,11 @@ class AcquisitionFinished(_AcquisitionMessage):
 
 
 class SliceIngested(_SliceMessage):
-    """One slice, complete and readable; its bytes stay untouched where `raw` says."""
+    """One slice, complete and readable; its bytes stay untouched where `raw` says.
+
+    `model_set` is that of the last swap at or before this z, so that a swap needs no other order than that of the
+    slices; absent before the first.
+    """
 
     raw: ArtefactRef
     page: Count
@@ -148,6 +165,7 @@ class SliceIngested(_SliceMessage):
     grey: GreyMapping
     transform: Transform
     channel: Annotated[int, Field(ge=0, le=3)] | None = None
+    model_set: Sha256 | None = None
 
 
 class SliceAbsent(_SliceMessage):
@@ -374,11 +392,12 @@ class ComponentsMeasured(_NucleusMessage):
 
 
 class TrainingRequested(Message):
-    """Somebody asks for a network to be trained."""
+    """Somebody asks for networks to be trained; `inputs` lists the files that the recipe names, if it names any."""
 
     request_id: Identifier
     recipe: ArtefactRef
     requested_by: Identifier
+    inputs: ArtefactRef | None = None
 
     @property
     def identity(self) -> str:
@@ -390,12 +409,19 @@ class TrainingRequested(Message):
 
 
 class ModelPublished(Message):
-    """A model is addressed by the hash of its weights and card."""
+    """A model is addressed by the hash of its weights and card.
+
+    `served` is the archive that a TorchServe loads, of the set (`model_set`) in which it took its namesake's place;
+    absent where it fits no set. `request_id` names the training it came from, if it came from one.
+    """
 
     model_id: Identifier
     card: ArtefactRef
     weights: ArtefactRef
     archive: ArtefactRef
+    served: ArtefactRef | None = None
+    model_set: Sha256 | None = None
+    request_id: Identifier | None = None
 
     @property
     def identity(self) -> str:

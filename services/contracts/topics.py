@@ -81,7 +81,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("crops", 8, 60, (CropExtracted, CropAbsent), ("extract-follow",), ("inference",), "nucleus"),
     Topic(
         "segmentations", 8, 60, (CropSegmented, CropAbsent),
-        ("inference", "postprocess"), ("postprocess",), "nucleus",
+        ("inference", "postprocess"), ("postprocess", "shadow"), "nucleus",
     ),
     Topic(
         "volumes", 8, 60, (VolumeExtended, VolumeClosed),
@@ -89,6 +89,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic("objects", 8, 60, (ObjectChanged, ChromosomesSeparated), ("components",), ("results",), "nucleus"),
     Topic("components", 8, 60, (ComponentsMeasured,), ("components",), ("results",), "nucleus"),
+    # Inference takes what is said here into use when a decision names it, and not before.
     Topic("models", 1, 90, (ModelPublished,), ("trainer",), ("inference",), "subject"),
     Topic("training-requests", 1, 90, (TrainingRequested,), (), ("trainer",), "subject"),
     Topic(

@@ -12,6 +12,7 @@ from services.deployed.stack import Stack
 from services.embedded.overview import write_overview
 from services.embedded.provenance import provenance
 from services.embedded.settings import STATE, RunSettings, settle
+from services.embedded.swaps import swaps_of
 from services.ingest.intake import Intake
 from services.ingest.journal import Journal
 from services.ingest.ledger import rows
@@ -56,8 +57,9 @@ def collect(stack: Stack, acquisition: AcquisitionSettings, out: Path) -> Path:
             intake.apply(event)
     ledger = (row.line for row in rows(intake))
     messages = _messages(stack, acquisition.acquisition)
+    swaps = swaps_of(stack.bus, stack.store, acquisition.acquisition)
     manifest = Results(out, stack.store).finish(
-        messages, ledger, provenance(settings, models, settings.numeric_profile)
+        messages, ledger, provenance(settings, models, settings.numeric_profile, swaps)
     )
     write_overview(
         out / STATE / "overview", stack.store, lambda: _messages(stack, acquisition.acquisition, ("slices", "crops"))

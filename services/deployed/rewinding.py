@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.deployed.stack import GROUPS, Stack
+from services.deployed.stack import BESIDE, GROUPS, Stack
 from services.runtime.bus.port import LogEnd, TopicPartition
 
 
@@ -12,7 +12,7 @@ class UnknownGroupError(ValueError):
     """No service reads as that group."""
 
     def __init__(self, group: str) -> None:
-        super().__init__(f"no service reads as {group!r}; there are {', '.join(sorted(GROUPS))}")
+        super().__init__(f"no service reads as {group!r}; there are {', '.join(sorted(GROUPS | BESIDE))}")
 
 
 def rewind(stack: Stack, group: str, to: LogEnd) -> Mapping[TopicPartition, int]:
@@ -27,7 +27,7 @@ def rewind(stack: Stack, group: str, to: LogEnd) -> Mapping[TopicPartition, int]
     stack
         The deployed system.
     group
-        One of `GROUPS`.
+        One of `GROUPS` or `BESIDE`.
     to
         Which end.
 
@@ -40,6 +40,7 @@ def rewind(stack: Stack, group: str, to: LogEnd) -> Mapping[TopicPartition, int]
     TransientError
         If the bus is out; run it again.
     """
-    if group not in GROUPS:
+    known = GROUPS | BESIDE
+    if group not in known:
         raise UnknownGroupError(group)
-    return stack.bus.rewind(group, GROUPS[group], to)
+    return stack.bus.rewind(group, known[group], to)

@@ -23,6 +23,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "postprocess": ("segmentations", "nuclei"),
     "components": ("volumes",),
 }
+# What runs beside acquisitions: none of them waits for it.
+BESIDE: dict[str, tuple[str, ...]] = {"trainer": ("training-requests",), "shadow": ("segmentations",)}
 
 
 class NoDeploymentError(ValueError):
@@ -54,6 +56,10 @@ class Stack:
             If the bus is out of reach.
         """
         return {group: self.bus.backlog(group, topics) for group, topics in GROUPS.items()}
+
+    def waiting_for(self, group: str) -> int:
+        """Return the messages that wait for one service, of those beside acquisitions as well."""
+        return self.bus.backlog(group, (GROUPS | BESIDE)[group])
 
     def create_topics(self) -> None:
         """Create the topics that are not there."""

@@ -52,7 +52,7 @@ class Identity:
     shared_voxels: int
 
 
-def prepare(before: Path, after: Path) -> RunSettings:
+def prepare(before: Path, after: Path, models: Path | None = None) -> RunSettings:
     """Set an amended version up: the settings of a finished run, and what it computed, linked.
 
     Parameters
@@ -61,6 +61,8 @@ def prepare(before: Path, after: Path) -> RunSettings:
         Results of the earlier version.
     after
         Folder of the amended one.
+    models
+        Folder of other networks, if those are what is amended.
 
     Returns
     -------
@@ -77,7 +79,8 @@ def prepare(before: Path, after: Path) -> RunSettings:
     settings = load(before)
     if settings is None or not (before / "MANIFEST.sha256").exists():
         raise NothingToAmendError(f"{before} holds no finished run: finish it first (`fibsem-nuclei finish`)")
-    settled = settle(after, settings.model_copy(update={"gaps": "declare"}), joined=True)
+    amended = {"gaps": "declare"} | ({} if models is None else {"models": models})
+    settled = settle(after, settings.model_copy(update=amended), joined=True)
     store = Path(STATE) / "store" / settings.acquisition
     for pattern in _REUSED:
         for folder in sorted((before / store).glob(pattern)):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from services.contracts.model_card import ModelSet
 from services.embedded.settings import RunSettings
+from services.embedded.swaps import Swap
 
 LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "zarr", "imagecodecs")
 
 
-def provenance(settings: RunSettings, models: ModelSet, numeric_profile: str) -> dict[str, object]:
-    """Return the provenance of a run, as JSON values."""
-    return {
+def provenance(
+    settings: RunSettings, models: ModelSet, numeric_profile: str, swaps: Sequence[Swap] = ()
+) -> dict[str, object]:
+    """Return the provenance of a run, as JSON values; swaps only where there were any."""
+    swapped = {"swaps": [swap.as_json() for swap in swaps]} if swaps else {}
+    return swapped | {
         "acquisition": settings.acquisition,
         "voxel_nm": list(settings.voxel_size.zyx_nm),
         "software": {

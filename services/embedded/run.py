@@ -24,6 +24,7 @@ from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
 from services.embedded.settings import STATE, RunSettings
+from services.embedded.swaps import swaps_of
 from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
@@ -44,6 +45,8 @@ from services.runtime.http import Watched, WatchServer
 from services.runtime.metrics.prometheus import PrometheusMetrics
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Segmenter
+from services.runtime.segmenter.sets import OpenSet, Segmenters, opened_here, voxel_sizes
+from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
 from services.runtime.store.port import ArtefactStore
@@ -110,12 +113,15 @@ class Parts:
         Times the back-off and the display; decides nothing.
     segmenter
         The networks; by default those of the settings, in this process.
+    open_set
+        From the digest of another model set to its networks; by default they run in this process as well.
     store
         Wraps the store, to fail where a test wants it to.
     """
 
     clock: Clock | None = None
     segmenter: Segmenter | None = None
+    open_set: OpenSet | None = None
     store: Callable[[DirectoryStore], ArtefactStore] = lambda store: store
 
 
@@ -178,14 +184,20 @@ class EmbeddedRun:
         self._segmenter = resources.enter_context(
             parts.segmenter or InProcessSegmenter(self._settings.models, self._settings.numeric_profile)
         )
+        open_set = opened_here(ModelShelf(self.store), state / "networks", self._settings.numeric_profile)
+        self._other_sets = Segmenters(parts.open_set or open_set)
+        resources.callback(self._other_sets.close)
 
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
         profile = detection_profile(settings.profile, settings.nucleus_area_um2)
         follow = FollowSettings(settings.window_um, models.digest, models.voxel_size_nm, settings.whole_field)
-        self._follow = FollowHandler(self.store, follow, self.metrics)
-        self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects)
-        self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock)
+        voxel_of = voxel_sizes(ModelShelf(self.store), models)
+        self._follow = FollowHandler(self.store, follow, self.metrics, voxel_of)
+        self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects, voxel_of)
+        self._inference = InferenceHandler(
+            self._segmenter, self.store, self.metrics, self._clock, others=self._other_sets.of
+        )
         handlers = (
             DetectHandler(self.store, profile, self.metrics, whole_field=settings.whole_field),
             self._follow,
@@ -274,7 +286,12 @@ class EmbeddedRun:
             self._results.finish(
                 self.messages(),
                 self.ingest.ledger_rows(),
-                provenance(self._settings, self._segmenter.model_set(), self._segmenter.profile.value),
+                provenance(
+                    self._settings,
+                    self._segmenter.model_set(),
+                    self._segmenter.profile.value,
+                    swaps_of(self.bus, self.store, self._settings.acquisition),
+                ),
             )
             with disk_outages():
                 write_overview(

@@ -12,6 +12,8 @@ from services.extract.follow import FollowHandler, FollowSettings
 from services.extract.settings import detection_profile
 from services.runtime.hosting import Site, host_handler
 from services.runtime.segmenter.cards import read_model_set
+from services.runtime.segmenter.sets import voxel_sizes
+from services.runtime.segmenter.shelf import ModelShelf
 
 
 def detect(site: Site) -> DetectHandler:
@@ -22,11 +24,11 @@ def detect(site: Site) -> DetectHandler:
 
 
 def follow(site: Site) -> FollowHandler:
-    """Return the handler of following; nuclei are pinned to the networks whose cards are here."""
+    """Return the handler of following; nuclei are pinned to the networks whose cards are here, or that slices name."""
     method = site.deployment.method
     models = read_model_set(site.deployment.models, RECOMMENDED_FUSION)
     settings = FollowSettings(method.window_um, models.digest, models.voxel_size_nm, method.whole_field)
-    return FollowHandler(site.store, settings, site.metrics)
+    return FollowHandler(site.store, settings, site.metrics, voxel_sizes(ModelShelf(site.store), models))
 
 
 def main(words: list[str] | None = None) -> int:

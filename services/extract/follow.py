@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.contracts.keys import crop_key, digest
@@ -63,7 +63,7 @@ class FollowSettings:
     window_um
         Edge of a crop; wider than a nucleus.
     model_set
-        Digest of the networks that segment the nuclei opened from now on (design decision 14).
+        Digest of the networks that segment nuclei where the slices name no others (design decision 14).
     plane_voxel_nm
         Pixel edge of those networks: crops begin on its grid where the voxel size allows.
     whole_field
@@ -95,6 +95,9 @@ class _Acquisition:
     waiting: dict[int, OutlinesDetected | SliceAbsent] = field(default_factory=dict)
     recent: dict[int, OutlinesDetected] = field(default_factory=dict)
     planes: dict[str, _Planes] = field(default_factory=dict)
+    # Networks that the last slice named, and those of every open nucleus.
+    model_set: str = ""
+    pinned: dict[str, str] = field(default_factory=dict)
     ended: bool = False
 
 
@@ -109,14 +112,24 @@ class FollowHandler:
         How to follow.
     metrics
         Counts nuclei.
+    voxel_of
+        From the digest of a model set that slices name to the pixel edge of its networks, in nm.
     """
 
     name = NAME
     topics = ("outlines", "acquisitions")
     batch_size = 16
 
-    def __init__(self, store: ArtefactStore, settings: FollowSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: ArtefactStore,
+        settings: FollowSettings,
+        metrics: Metrics,
+        voxel_of: Callable[[str], float] | None = None,
+    ) -> None:
         self._store = store
+        self._voxel_of = voxel_of
+        self._voxels_nm = {settings.model_set: settings.plane_voxel_nm}
         self._settings = settings
         self._metrics = metrics
         self._reader = SliceReader(store, keep=2)
@@ -204,6 +217,7 @@ class FollowHandler:
         content = json.loads(text)
         acquisition.planes = {name: _Planes(**planes) for name, planes in content["planes"].items()}
         acquisition.ended = content["ended"]
+        acquisition.model_set, acquisition.pinned = content.get("model_set", ""), content.get("pinned", {})
         if content["follower"] is None:
             return
         state = acquisition.state = state_from_bytes(content["follower"].encode())
@@ -222,6 +236,7 @@ class FollowHandler:
         next_z = opened.z_first if acquisition.state is None else state.next_z
         while (message := acquisition.waiting.pop(next_z, None)) is not None:
             self._remember(acquisition, message)
+            acquisition.model_set = _model_set_named(message) or acquisition.model_set
             state, events = advance(state, next_z, self._seen(message), self._params(opened))
             acquisition.state, next_z = state, state.next_z
             publications += self._publications(acquisition, events)
@@ -235,9 +250,16 @@ class FollowHandler:
     def _params(self, opened: AcquisitionOpened) -> FollowingParams:
         return following_parameters(opened.voxel_size, self._settings.window_um)
 
-    def _cutter(self, opened: AcquisitionOpened) -> Cutter:
+    def _cutter(self, opened: AcquisitionOpened, model_set: str) -> Cutter:
         settings = self._settings
-        return Cutter(self._params(opened).window_px, settings.plane_voxel_nm, whole_field=settings.whole_field)
+        if model_set not in self._voxels_nm:
+            if self._voxel_of is None:
+                raise PermanentError("other_models", f"a slice names the models {model_set[:12]}, unknown here")
+            self._voxels_nm[model_set] = self._voxel_of(model_set)
+        return Cutter(self._params(opened).window_px, self._voxels_nm[model_set], whole_field=settings.whole_field)
+
+    def _pinned(self, acquisition: _Acquisition, nucleus_id: str) -> str:
+        return acquisition.pinned.get(nucleus_id, self._settings.model_set)
 
     def _seen(self, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
         if isinstance(message, SliceAbsent):
@@ -264,6 +286,8 @@ class FollowHandler:
 
     def _publications(self, acquisition: _Acquisition, events: Sequence[Event]) -> list[Publication]:
         """Return what follows from events, in their order; each slice is read once, however many nuclei opened."""
+        opened = [event.nucleus_id for event in events if isinstance(event, Opened)]
+        acquisition.pinned |= dict.fromkeys(opened, acquisition.model_set or self._settings.model_set)
         found = sorted((event.z, number, event) for number, event in enumerate(events) if isinstance(event, Crop))
         crops = {number: Publication("crops", self._crop(acquisition, event)) for _, number, event in found}
         return [crops.get(number) or self._publication(acquisition, event) for number, event in enumerate(events)]
@@ -284,20 +308,22 @@ class FollowHandler:
     def _opened(self, acquisition: _Acquisition, event: Opened) -> NucleusOpened:
         opened = acquisition.opened
         assert opened is not None
+        model_set = self._pinned(acquisition, event.nucleus_id)
         self._metrics.increment("fibsem_nuclei_opened_total", 1, acquisition=opened.acquisition_id)
         return NucleusOpened(
             acquisition_id=opened.acquisition_id,
             nucleus_id=event.nucleus_id,
             z_first=event.z_first,
-            canvas=self._cutter(opened).canvas(event, opened),
+            canvas=self._cutter(opened, model_set).canvas(event, opened),
             voxel_size=opened.voxel_size,
             grey=opened.grey,
-            model_set=self._settings.model_set,
+            model_set=model_set,
             continues=event.continues or None,
         )
 
     def _closed(self, acquisition: _Acquisition, event: Closed) -> NucleusClosed:
         planes = acquisition.planes.pop(event.nucleus_id, _Planes())
+        acquisition.pinned.pop(event.nucleus_id, None)
         absent = {z: AbsenceReason(reason) for z, reason in event.absent}
         absent |= dict.fromkeys(planes.unreadable, AbsenceReason.DEAD_LETTERED)
         return NucleusClosed(
@@ -324,7 +350,8 @@ class FollowHandler:
             return _absent(_id(acquisition), event, AbsenceReason.DEAD_LETTERED, str(error)[:4000])
         planes.counts[event.kind] = planes.counts.get(event.kind, 0) + 1
         assert acquisition.opened is not None
-        cutter = self._cutter(acquisition.opened)
+        model_set = self._pinned(acquisition, event.nucleus_id)
+        cutter = self._cutter(acquisition.opened, model_set)
         window, pixels, mask = cutter.cut(grey, event, lambda ref: self._outline(acquisition, ref), place)
         return CropExtracted(
             acquisition_id=place.acquisition_id,
@@ -336,7 +363,7 @@ class FollowHandler:
             voxel_size=place.voxel_size,
             grey=place.grey,
             transform=place.transform,
-            model_set=self._settings.model_set,
+            model_set=model_set,
         )
 
     def _outline(self, acquisition: _Acquisition, ref: OutlineRef) -> Outline:
@@ -408,8 +435,18 @@ def _is_known(acquisition: _Acquisition, message: Message) -> bool:
 def _state_text(acquisition: _Acquisition) -> str:
     follower = None if acquisition.state is None else state_to_bytes(acquisition.state).decode()
     planes = {name: dataclasses.asdict(planes) for name, planes in acquisition.planes.items()}
-    content = {"follower": follower, "planes": planes, "ended": acquisition.ended}
+    content = {
+        "follower": follower,
+        "planes": planes,
+        "model_set": acquisition.model_set,
+        "pinned": acquisition.pinned,
+        "ended": acquisition.ended,
+    }
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def _model_set_named(message: OutlinesDetected | SliceAbsent) -> str | None:
+    return message.slice.model_set if isinstance(message, OutlinesDetected) else None
 
 
 def _id(acquisition: _Acquisition) -> str:

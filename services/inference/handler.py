@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import cv2
@@ -11,21 +11,21 @@ import numpy as np
 from services.contracts.classes import LabelClass
 from services.contracts.keys import digest, planes_key
 from services.contracts.messages import CropAbsent, CropExtracted, CropSegmented
+from services.contracts.model_card import ModelSet
 from services.contracts.values import AbsenceReason, ArtefactRef, GreyMapping, VoxelSize
-from services.imaging.planes import PlaneFormatError, decode_crop, encode_planes
-from services.imaging.resampling import resample_grey, resample_labels, resampled_shape
-from services.inference.regions import Region, region_of_interest
+from services.imaging.planes import encode_planes
+from services.inference.crops import read_crop
+from services.inference.regions import Region
 from services.runtime.clock import Clock
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
 from services.runtime.segmenter.port import CropRefusedError, Normalisation, Plane, Segmented, Segmenter
+from services.runtime.segmenter.shelf import UnknownModelError
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same crop and models give other bytes.
 STAGE_VERSION = 2
-# At the voxel size of the models: 131 um on a side at 16 nm, far beyond any field; more would fill the memory.
-LARGEST_CROP_PX = 2**26
 # Slices that crops may still come from, for counting each once: far more than a nucleus is deep.
 SLICES_REMEMBERED = 10_000
 FOREGROUND = (LabelClass.CHROMOSOME, LabelClass.NUCLEOLUS, LabelClass.SYNAPTONEMAL_COMPLEX, LabelClass.NUCLEAR_MEMBRANE)
@@ -44,16 +44,26 @@ class InferenceHandler:
         Count crops and pixels, and time them.
     batch_size
         Most crops per call of the segmenter.
+    others
+        From the digest of another model set to its networks, for nuclei that were opened with it; None: there are none.
     """
 
     name = "inference"
     topics = ("crops",)
 
     def __init__(
-        self, segmenter: Segmenter, store: ArtefactStore, metrics: Metrics, clock: Clock, batch_size: int = 8
+        self,
+        segmenter: Segmenter,
+        store: ArtefactStore,
+        metrics: Metrics,
+        clock: Clock,
+        batch_size: int = 8,
+        *,
+        others: Callable[[str], Segmenter] | None = None,
     ) -> None:
         self._segmenter = segmenter
-        self._models = segmenter.model_set()
+        self._others = others
+        self._known = {segmenter.model_set().digest: segmenter.model_set()}
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -66,8 +76,8 @@ class InferenceHandler:
         crops = [item.message for item in received if isinstance(item.message, CropExtracted)]
         known = {crop.identity: self._store.find(self._key(crop)) for crop in crops}
         todo = [crop for crop in crops if known[crop.identity] is None]
-        for grey, batch in groupby(todo, key=lambda crop: crop.grey):
-            known |= self._segment(list(batch), grey)
+        for (grey, models), batch in groupby(todo, key=lambda crop: (crop.grey, crop.model_set)):
+            known |= self._segment(list(batch), grey, self._served(models))
         answers = [self._answer(item, known) for item in received]
         self.answered += len(answers)
         self._count_slices(todo)
@@ -99,12 +109,32 @@ class InferenceHandler:
         segmented = CropSegmented(
             crop=message,
             planes=planes,
-            plane_voxel_size=self._plane_voxel(message.voxel_size),
+            plane_voxel_size=self._plane_voxel(message),
             numeric_profile=self._segmenter.profile.value,
         )
         return Answer((Publication("segmentations", segmented),))
 
-    def _segment(self, crops: list[CropExtracted], grey: GreyMapping) -> dict[str, ArtefactRef | None]:
+    def _served(self, digest: str) -> Segmenter:
+        """Return the networks of a set; a nucleus keeps those that it was opened with (design decision 14)."""
+        if digest == self._segmenter.model_set().digest:
+            return self._segmenter
+        try:
+            segmenter = self._others(digest) if self._others is not None else None
+        except UnknownModelError as error:
+            raise PermanentError("other_models", str(error)) from error
+        if segmenter is None:
+            raise PermanentError("other_models", f"a crop is pinned to models {digest[:12]}")
+        self._known[digest] = segmenter.model_set()
+        return segmenter
+
+    def _models(self, crop: CropExtracted) -> ModelSet:
+        if crop.model_set not in self._known:
+            self._served(crop.model_set)
+        return self._known[crop.model_set]
+
+    def _segment(
+        self, crops: list[CropExtracted], grey: GreyMapping, segmenter: Segmenter
+    ) -> dict[str, ArtefactRef | None]:
         """Segment the part of every crop that its mask asks for; outside it nobody looks."""
         shapes, regions, pixels = [], [], []
         for crop in crops:
@@ -113,7 +143,7 @@ class InferenceHandler:
             regions.append(region)
             if region is not None:
                 pixels.append(np.ascontiguousarray(plane[region]))
-        segmented = iter(self._timed(pixels, Normalisation(offset=grey.mean, scale=grey.sd)))
+        segmented = iter(self._timed(segmenter, pixels, Normalisation(offset=grey.mean, scale=grey.sd)))
         refs: dict[str, ArtefactRef | None] = {}
         for crop, shape, region in zip(crops, shapes, regions, strict=True):
             planes = np.zeros((2, *shape), np.uint8)
@@ -124,11 +154,11 @@ class InferenceHandler:
             refs[crop.identity] = self._store.put(self._key(crop), encode_planes(planes))
         return refs
 
-    def _timed(self, pixels: list[Plane], normalisation: Normalisation) -> Sequence[Segmented]:
+    def _timed(self, segmenter: Segmenter, pixels: list[Plane], normalisation: Normalisation) -> Sequence[Segmented]:
         profile = self._segmenter.profile.value
         started_s = self._clock.monotonic_s()
         try:
-            segmented = self._segmenter.segment(pixels, normalisation)
+            segmented = segmenter.segment(pixels, normalisation)
         except CropRefusedError as error:
             raise PermanentError("crop_refused", str(error)) from error
         duration_s = self._clock.monotonic_s() - started_s
@@ -158,32 +188,13 @@ class InferenceHandler:
 
     def _pixels(self, crop: CropExtracted) -> tuple[Plane, Region | None]:
         """Return a crop at the voxel size of the models, and the part of it that decides its nucleus."""
-        if crop.model_set != self._models.digest:
-            raise PermanentError("other_models", f"{crop.identity} is pinned to models {crop.model_set[:12]}")
-        try:
-            grey, mask = decode_crop(self._store.get(crop.crop))
-        except PlaneFormatError as error:
-            raise PermanentError("damaged_crop", str(error)) from error
-        source, target_nm = (crop.voxel_size.y_nm, crop.voxel_size.x_nm), self._models.voxel_size_nm
-        rows, columns = resampled_shape((grey.shape[0], grey.shape[1]), source, target_nm)
-        if rows * columns > LARGEST_CROP_PX:
-            raise PermanentError(
-                "crop_too_large",
-                f"{crop.identity} has {rows} x {columns} pixels at the {target_nm} nm of the models; at most "
-                f"{LARGEST_CROP_PX} are segmented: its voxel size must be wrong",
-            )
-        architectures = [card.architecture for card in self._models.cards]
-        region = region_of_interest(
-            resample_labels(mask, source, target_nm).astype(np.uint8, copy=False),
-            max(architecture.context_px for architecture in architectures),
-            max(architecture.shape_multiple_px for architecture in architectures),
-        )
-        return resample_grey(grey, source, target_nm), region
+        found = read_crop(self._store, crop, self._models(crop))
+        return found.grey, found.region
 
-    def _plane_voxel(self, voxel: VoxelSize) -> VoxelSize:
+    def _plane_voxel(self, crop: CropExtracted) -> VoxelSize:
         """Planes are stored at the voxel size of the models (design decision 3); z is that of the slices."""
-        side_nm = self._models.voxel_size_nm
-        return VoxelSize(z_nm=voxel.z_nm, y_nm=side_nm, x_nm=side_nm)
+        side_nm = self._models(crop).voxel_size_nm
+        return VoxelSize(z_nm=crop.voxel_size.z_nm, y_nm=side_nm, x_nm=side_nm)
 
     def _key(self, crop: CropExtracted) -> str:
         recipe = digest(
@@ -191,7 +202,7 @@ class InferenceHandler:
                 "crop": crop.crop.sha256,
                 "voxel": crop.voxel_size.model_dump(),
                 "grey": crop.grey.model_dump(),
-                "models": self._models.digest,
+                "models": crop.model_set,
                 "profile": self._segmenter.profile.value,
                 "version": STAGE_VERSION,
             }

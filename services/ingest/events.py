@@ -122,6 +122,7 @@ class DecisionTaken(Value):
     reason: Text
     request_id: Identifier | None = None
     sha256: Sha256 | None = None
+    model_set: Sha256 | None = None
 
 
 class Ended(Value):

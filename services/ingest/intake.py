@@ -341,7 +341,13 @@ class Intake:
             grey=self.field.grey,
             transform=Transform(),
             channel=claim.file.channel,
+            model_set=self.model_set_at(z),
         )
+
+    def model_set_at(self, z: int) -> str | None:
+        """Return the networks that were chosen last for slices from some z up to this one on; None before any swap."""
+        swaps = [event for event in self.decisions if event.kind is DecisionKind.MODELS_SWAPPED and event.z_first <= z]
+        return swaps[-1].model_set if swaps else None
 
     def absence_detail(self, z: int) -> str:
         """Say in words why this z has no slice."""
@@ -373,6 +379,8 @@ class Intake:
             z_last=event.z_last,
             decided_by=event.decided_by,
             reason=event.reason,
+            model_set=event.model_set,
+            request_id=event.request_id if event.kind is DecisionKind.MODELS_SWAPPED else None,
         )
         if event.kind is DecisionKind.SLICES_MISSING:
             for z in range(event.z_first, event.z_last + 1):

@@ -51,7 +51,15 @@ class ResolveConflict(_Request):
     sha256: Sha256
 
 
-Request = Annotated[FinishAcquisition | DeclareMissing | ResolveConflict, Field(discriminator="kind")]
+class UseModels(_Request):
+    """Segment nuclei that are confirmed from some z on with these networks; None: from the next slice that comes."""
+
+    kind: Literal["use_models"] = "use_models"
+    model_set: Sha256
+    z_first: ZIndex | None = None
+
+
+Request = Annotated[FinishAcquisition | DeclareMissing | ResolveConflict | UseModels, Field(discriminator="kind")]
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 
@@ -149,6 +157,8 @@ def answer(request: Request, request_id: str, intake: Intake) -> tuple[Event, ..
             return _declare(request, request_id, intake)
         case ResolveConflict():
             return (_resolve(request, request_id, intake),)
+        case UseModels():
+            return (_swap(request, request_id, intake),)
 
 
 def _declare(request: DeclareMissing, request_id: str, intake: Intake) -> tuple[Event, ...]:
@@ -192,4 +202,24 @@ def _resolve(request: ResolveConflict, request_id: str, intake: Intake) -> Event
         reason=request.reason,
         request_id=request_id,
         sha256=request.sha256,
+    )
+
+
+def _swap(request: UseModels, request_id: str, intake: Intake) -> Event:
+    # Before the field is frozen nothing has been said of any slice.
+    next_z = 0 if intake.field is None or intake.highest_z is None else intake.highest_z + 1
+    z_first = next_z if request.z_first is None else request.z_first
+    if z_first < next_z:
+        raise RequestRefusedError(
+            f"slices up to z {next_z - 1} have been handed on with other networks: give z {next_z} or a later one, "
+            "or compute what is there again (`models backfill`)"
+        )
+    return DecisionTaken(
+        kind=DecisionKind.MODELS_SWAPPED,
+        z_first=z_first,
+        z_last=z_first,
+        decided_by=request.decided_by,
+        reason=request.reason,
+        request_id=request_id,
+        model_set=request.model_set,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -23,8 +23,7 @@ from services.contracts.messages import (
 from services.contracts.values import AbsenceReason, ArtefactRef, VoxelSize
 from services.imaging.geometry import paste
 from services.imaging.omezarr import CLASSES, GREY, VolumeLayout, encode_metadata, encode_slab
-from services.imaging.planes import PlaneFormatError, decode_crop, decode_planes
-from services.imaging.resampling import resample_grey, resample_labels, resampled_shape
+from services.imaging.planes import decode_planes
 from services.postprocess.cleaning import (
     AS_RUN_PIXELS_AT_4_NM,
     REMOVED,
@@ -35,6 +34,7 @@ from services.postprocess.cleaning import (
     minimum_voxels,
     without_small_regions,
 )
+from services.postprocess.crops import CropReader
 from services.postprocess.layout import canvas_origin, plane_origin, volume_layout
 from services.postprocess.volume import NucleusVolume
 from services.runtime.errors import PermanentError
@@ -77,6 +77,8 @@ class PostprocessHandler:
         Label planes in, volumes and tables out.
     plane_voxel_nm
         Edge of a label plane's pixel: that of the models.
+    voxel_of
+        From the digest of a model set to the edge of its planes' pixels in nm, where nuclei have different ones.
     small_objects
         "3d" removes objects by their voxels, 26-connected; "2d" by their pixels in each slice, as the authors ran it.
     """
@@ -85,11 +87,18 @@ class PostprocessHandler:
     topics = ("segmentations", "nuclei")
     batch_size = 16
 
-    def __init__(self, store: ArtefactStore, plane_voxel_nm: float, small_objects: SmallObjects = "3d") -> None:
+    def __init__(
+        self,
+        store: ArtefactStore,
+        plane_voxel_nm: float,
+        small_objects: SmallObjects = "3d",
+        voxel_of: Callable[[str], float] | None = None,
+    ) -> None:
         self._store = store
-        self._plane_voxel_nm = plane_voxel_nm
+        self._voxel_of = voxel_of or (lambda _: plane_voxel_nm)
         self._small_objects = small_objects
         self._nuclei: dict[str, _Nucleus] = {}
+        self._crops = CropReader(store)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
         """Apply messages to their nuclei; one step record per nucleus and call."""
@@ -199,7 +208,8 @@ class PostprocessHandler:
         nucleus.prefix = volume_prefix(opened.acquisition_id, opened.nucleus_id, recipe)
 
     def _plane_voxel(self, opened: NucleusOpened) -> VoxelSize:
-        return VoxelSize(z_nm=opened.voxel_size.z_nm, y_nm=self._plane_voxel_nm, x_nm=self._plane_voxel_nm)
+        side_nm = self._voxel_of(opened.model_set)
+        return VoxelSize(z_nm=opened.voxel_size.z_nm, y_nm=side_nm, x_nm=side_nm)
 
     def _advance(self, nucleus: _Nucleus, *, write: bool) -> tuple[Publication, ...]:
         """Take every plane that is next in z; write what became final; close when all have come."""
@@ -239,27 +249,7 @@ class PostprocessHandler:
         except ValueError as error:
             # Not a stack, or a stack of another number of planes.
             raise PermanentError("damaged_planes", f"{message.identity}: {error}") from error
-        _, mask = self._crop(message, classes.shape)
-        return classes, confidence, mask
-
-    def _crop(
-        self, message: CropSegmented, plane_shape: tuple[int, ...] | None = None
-    ) -> tuple[UInt8Plane, UInt8Plane]:
-        """Return the grey and the mask of a crop at the voxel size of its planes, whose shape it must have then."""
-        try:
-            grey, mask = decode_crop(self._store.get(message.crop.crop))
-        except PlaneFormatError as error:
-            raise PermanentError("damaged_crop", f"{message.identity}: {error}") from error
-        source = (message.crop.voxel_size.y_nm, message.crop.voxel_size.x_nm)
-        target_nm = message.plane_voxel_size.x_nm
-        shape = resampled_shape((grey.shape[0], grey.shape[1]), source, target_nm)
-        if plane_shape is not None and shape != plane_shape:
-            raise PermanentError(
-                "unequal_shapes", f"{message.identity}: planes of {plane_shape} pixels for a crop of {shape}"
-            )
-        return resample_grey(grey, source, target_nm), resample_labels(mask, source, target_nm).astype(
-            np.uint8, copy=False
-        )
+        return classes, confidence, self._crops.mask(message, classes.shape)
 
     def _extend(self, nucleus: _Nucleus, *, write: bool) -> Publication:
         _, layout = _growing(nucleus)
@@ -323,6 +313,9 @@ class PostprocessHandler:
         nucleus.written_z = stop
         messages = [nucleus.unwritten.pop(z) for z in range(first, stop)]
         if not write:
+            for message in messages:
+                if isinstance(message, CropSegmented):
+                    self._crops.let_go(message)
             return
         origin = _opened(nucleus).z_first
         classes = np.zeros((stop - first, *layout.canvas_shape_yx), np.uint8)
@@ -339,7 +332,7 @@ class PostprocessHandler:
     def _paint(self, nucleus: _Nucleus, message: CropSegmented, classes: UInt8Plane, grey: UInt8Plane) -> None:
         volume, _ = _growing(nucleus)
         origin = plane_origin(message, _opened(nucleus))
-        crop_grey, mask = self._crop(message)
+        crop_grey, mask = self._crops.take(message)
         cleaned, place = volume.cleaned(message.crop.z, REMOVED)
         paste(classes, (0, 0), filled(cleaned, volume.on_canvas(mask, origin)), place)
         paste(grey, (0, 0), crop_grey, origin)

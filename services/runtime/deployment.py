@@ -22,8 +22,11 @@ from services.runtime.logging import Level
 from services.runtime.metrics.port import Metrics
 from services.runtime.segmenter.cards import read_model_set
 from services.runtime.segmenter.port import Segmenter
+from services.runtime.segmenter.sets import OpenSet, opened_here, served_name
+from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.segmenter.torchserve import TorchServeSegmenter
 from services.runtime.segmenter.torchserve_settings import TorchServeSettings
+from services.runtime.store.port import ArtefactStore
 from services.runtime.store.s3 import S3Store
 from services.runtime.store.s3_settings import S3Settings
 
@@ -84,3 +87,33 @@ def segmenter_of(deployment: Deployment, metrics: Metrics) -> Segmenter:
 
         return InProcessSegmenter(deployment.models, deployment.method.numeric_profile)
     return TorchServeSegmenter(deployment.torchserve.model_copy(update={"model_set_digest": wanted}), metrics)
+
+
+def open_set_of(deployment: Deployment, store: ArtefactStore, metrics: Metrics, folder: Path) -> OpenSet:
+    """Return what opens the networks of a set that was published: on the model server, or in this process.
+
+    A model server serves each set as a model of its own (`services.runtime.segmenter.torchserve_keeper`); until it
+    does, asking it is an outage.
+
+    Parameters
+    ----------
+    deployment
+        Says where networks run.
+    store
+        Where sets lie.
+    metrics
+        Count failures.
+    folder
+        Where networks are kept that run in this process.
+    """
+    if deployment.torchserve is None:
+        return opened_here(ModelShelf(store), folder, deployment.method.numeric_profile)
+    settings = deployment.torchserve
+
+    def open_set(digest: str) -> Segmenter:
+        # A set that nobody published is a fault of the message that names it: no server will ever serve it.
+        ModelShelf(store).read_set(digest)
+        model = served_name(settings.model, digest)
+        return TorchServeSegmenter(settings.model_copy(update={"model": model, "model_set_digest": digest}), metrics)
+
+    return open_set

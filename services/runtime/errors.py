@@ -1,4 +1,4 @@
-"""The two kinds of failure a handler may report (design, Delivery), and a third that nobody but an operator can end."""
+"""The two kinds of failure a handler may report (design, Delivery), one that only an operator ends, and patience."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ class TransientError(Exception):
         super().__init__(f"{dependency} is unavailable: {detail}")
         self.dependency = dependency
         self.detail = detail
+
+
+class StillWorkingError(Exception):
+    """Work on the one message in hand goes on beside the loop: it is to be asked about again. Nothing has failed.
+
+    For work of hours: the loop keeps its membership of the group meanwhile, and deaths of the process while it waits
+    are not blamed on the message. Whoever raises it counts what dies beside the loop.
+    """
 
 
 class SetupError(Exception):

@@ -134,9 +134,9 @@ class _HandlerTurns:
         self._loop.close()
 
 
-def host_handler(make: Callable[[Site], Handler]) -> int:
+def host_handler(make: Callable[[Site], Handler], deployment_type: type[Deployment] = Deployment) -> int:
     """Run one handler until the process is asked to stop; return the exit status."""
-    return host(lambda site: _HandlerTurns(make(site), site))
+    return host(lambda site: _HandlerTurns(make(site), site), deployment_type)
 
 
 def host(make: Callable[[Site], Turns], deployment_type: type[Deployment] = Deployment) -> int:

@@ -21,7 +21,7 @@ from services.contracts.topics import DEAD_LETTERS, record_key
 from services.runtime.attempts import Attempts
 from services.runtime.bus.port import Consumer, Outgoing, PartitionsLostError, Producer, Record
 from services.runtime.clock import Clock
-from services.runtime.errors import PermanentError, TransientError
+from services.runtime.errors import PermanentError, StillWorkingError, TransientError
 from services.runtime.handler import Answer, Handler, Publication, Received
 from services.runtime.metrics.port import Metrics
 from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
@@ -53,6 +53,8 @@ class FaultPolicy:
     damage_patience_s
         How long an artefact may come damaged before its message is blamed: most often it is whole, and what
         lies between it and us does the damage.
+    ask_again_s
+        Between two questions about work that goes on beside the loop.
     """
 
     attempts: int = 3
@@ -63,6 +65,7 @@ class FaultPolicy:
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
     damage_patience_s: float = 30.0
+    ask_again_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class ServiceLoop:
         self._recent: deque[bool] = deque(maxlen=self._policy.window)
         self._in_a_row = 0
         self._damaged_since_s: dict[str, float] = {}
+        self._beside: frozenset[str] = frozenset()
 
     def step(self, timeout_s: float = 0.0) -> bool:
         """Take one turn; return whether there was work.
@@ -131,6 +135,10 @@ class ServiceLoop:
             self._recovered()
         except TransientError as outage:
             self._back_off(outage)
+            return False
+        except StillWorkingError:
+            self._recovered()
+            self._wait_for_work()
             return False
         except PartitionsLostError as lost:
             # The new owner repeats what was not committed; the outputs are the same bytes.
@@ -156,7 +164,7 @@ class ServiceLoop:
         try:
             self._work_on(records)
         finally:
-            metrics.set("fibsem_stage_inflight", 0, stage=stage)
+            metrics.set("fibsem_stage_inflight", len(self._beside), stage=stage)
         metrics.observe("fibsem_stage_duration_seconds", self._ports.clock.monotonic_s() - started_s, stage=stage)
 
     def _work_on(self, records: Sequence[Record]) -> None:
@@ -174,11 +182,20 @@ class ServiceLoop:
         self, records: Sequence[Record], answer: Callable[[Sequence[Record], dict[str, int]], list[Answer]]
     ) -> bool:
         names = [_name(record) for record in records]
-        counts = self._attempts.begin(names)
+        # What goes on beside the loop was begun before; its end is counted as the attempt.
+        is_counted = self._beside != frozenset(names)
+        self._beside = frozenset()
+        counts = self._attempts.begin(names) if is_counted else dict.fromkeys(names, 0)
         try:
-            return self._settle(records, answer(records, counts), counts)
-        except TransientError:
-            self._attempts.undo(names)
+            answers = answer(records, counts)
+            if not is_counted:
+                counts, is_counted = self._attempts.begin(names), True
+            return self._settle(records, answers, counts)
+        except (TransientError, StillWorkingError) as error:
+            if isinstance(error, StillWorkingError):
+                self._beside = frozenset(names)
+            if is_counted:
+                self._attempts.undo(names)
             raise
 
     def _answer_all(self, records: Sequence[Record], counts: dict[str, int]) -> list[Answer]:
@@ -302,8 +319,12 @@ class ServiceLoop:
         except TransientError:
             log.debug("rewind_deferred", service=self.handler.name)
 
+    def _wait_for_work(self) -> None:
+        self._resume_at_s = self._ports.clock.monotonic_s() + self._policy.ask_again_s
+        self._ports.consumer.rewind()
+
     def _keep_membership(self) -> None:
-        """Stay a member of the group while an outage lasts: a silent one would lose its partitions."""
+        """Stay a member of the group while an outage or long work lasts: a silent one would lose its partitions."""
         consumer = self._ports.consumer
         consumer.pause(consumer.assignment())
         try:

@@ -49,6 +49,10 @@ def exported_archive(network: nn.Module, architecture: AnyArchitecture) -> bytes
     for node in program.graph.nodes:
         for key in ("stack_trace", "source_fn_stack", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
+    # Torch takes them from a set: their order, and so the archive's hash, would be another one in every process.
+    ranges = sorted(program.range_constraints.items(), key=lambda found: str(found[0]))
+    program.range_constraints.clear()
+    program.range_constraints.update(ranges)
     buffer = BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()

@@ -45,8 +45,14 @@ SHELLS = {
     "results/assembly": "gathers a run's artefacts from the store into a folder",
     "results/files": "puts files in place whole; a full disk is an outage",
     "results/volumes": "brings volumes from the store into a folder",
+    "inference/crops": "fetches a crop from the store and names its faults",
+    "inference/shadow": "the handler of shadow mode; a service of two handlers has no one `handler.py`",
     "inference/stacks": "labels stacks by a network that it opens",
+    "postprocess/crops": "fetches crops from the store and names their faults",
     "trainer/runs": "scores and publishes by the runtime's ways with networks",
+    "trainer/job": "one training in a process of its own, which the handler starts",
+    "trainer/requests": "keeps in the store what is asked of the trainer",
+    "trainer/safekeeping": "copies checkpoints into the store",
     "trainer/publishing": "writes a model as the segmenter's archives are laid out",
 }
 # Modules whose job is to read or write files, and nothing else of a shell.

@@ -73,6 +73,7 @@ _SLICE = SliceIngested(
     grey=GREY,
     transform=TRANSFORM,
     channel=2,
+    model_set=MODEL_SET,
 )
 _CROP = CropExtracted(
     acquisition_id=ACQUISITION,
@@ -122,11 +123,13 @@ EXAMPLES: dict[type[Message], Message] = {
         ),
         DecisionRecorded(
             acquisition_id=ACQUISITION,
-            kind=DecisionKind.SLICES_MISSING,
+            kind=DecisionKind.MODELS_SWAPPED,
             z_first=402,
             z_last=405,
             decided_by="operator",
-            reason="the stage was stuck",
+            reason="the new network finds more",
+            model_set=MODEL_SET,
+            request_id="use_models-0123456789ab",
         ),
         AcquisitionFinished(acquisition_id=ACQUISITION, z_first=400, z_last=1650),
         _SLICE,
@@ -200,12 +203,20 @@ EXAMPLES: dict[type[Message], Message] = {
             objects=ref("nuclei/n0003/components-00ff/objects"),
             measurements=ref("nuclei/n0003/components-00ff/measurements"),
         ),
-        TrainingRequested(request_id="request-12", recipe=ref("recipes/membrane"), requested_by="operator"),
+        TrainingRequested(
+            request_id="request-12",
+            recipe=ref("recipes/membrane"),
+            requested_by="operator",
+            inputs=ref("recipes/inputs"),
+        ),
         ModelPublished(
             model_id="membrane-16nm",
             card=ref("models/membrane/card"),
             weights=ref("models/membrane/weights", 3_900_000),
             archive=ref("models/membrane/archive", 4_100_000),
+            served=ref("models/sets/served", 12_500_000),
+            model_set=MODEL_SET,
+            request_id="request-12",
         ),
         DeadLettered(
             service="extract-detect",
@@ -224,10 +235,13 @@ EXAMPLES: dict[type[Message], Message] = {
 }
 # Optional fields of messages, by type: left out, the message is still whole.
 OPTIONAL: dict[type[Message], tuple[str, ...]] = {
-    SliceIngested: ("channel",),
+    DecisionRecorded: ("model_set", "request_id"),
+    SliceIngested: ("channel", "model_set"),
     NucleusOpened: ("continues",),
     VolumeExtended: ("closed_tables", "plane_voxel_size"),
     ChromosomesSeparated: ("confidence",),
+    TrainingRequested: ("inputs",),
+    ModelPublished: ("served", "model_set", "request_id"),
     DeadLettered: ("acquisition_id", "z"),
 }
 

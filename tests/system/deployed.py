@@ -33,6 +33,12 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "postprocess": ("services.postprocess",),
     "components": ("services.components",),
 }
+# What runs beside an acquisition where somebody wants it; `torchserve` is only a user of the store here.
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "trainer": ("services.trainer",),
+    "shadow": ("services.inference", "shadow"),
+    "torchserve": (),
+}
 # A machine under load, with a broker, a store, a model server and six services on two cores.
 PATIENCE_S = 400.0
 
@@ -74,7 +80,7 @@ class System:
 
     def __post_init__(self) -> None:
         self._prefix = f"deployment-{secrets.token_hex(4)}"
-        self._keys = {name: secrets.token_hex(16) for name in (*STAGES, "operator")}
+        self._keys = {name: secrets.token_hex(16) for name in (*STAGES, *BESIDE, "operator")}
 
     def environment(self, user: str) -> dict[str, str]:
         """Return the variables of one process, which knows the store as its own user."""
@@ -87,7 +93,8 @@ class System:
             "FIBSEM_S3__ACCESS_KEY": user,
             "FIBSEM_S3__SECRET_KEY": self._keys[user],
             "FIBSEM_S3__PREFIX": self._prefix,
-            "FIBSEM_TORCHSERVE__URL": self.model_server_url,
+            # Where no server is named, networks run in the processes of inference.
+            **({"FIBSEM_TORCHSERVE__URL": self.model_server_url} if self.model_server_url else {}),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             **self.extra,
@@ -135,7 +142,7 @@ class System:
         if fail_at is not None:
             environment["FIBSEM_FAIL_AT"] = fail_at
         process = ServerProcess(
-            [sys.executable, "-m", *STAGES[stage]],
+            [sys.executable, "-m", *(STAGES.get(stage) or BESIDE[stage])],
             self.folder / f"{name}.log",
             lambda: is_well(port, "/readyz"),
             environment=environment,

@@ -92,4 +92,55 @@ PLANES = Row(
     ),
 )
 
-BOARD = Board("fibsem-science", "Science", "Do slices and results look as they should?", (SLICES, NUCLEI, PLANES))
+NETWORKS = Row(
+    "Networks",
+    (
+        Panel(
+            "Does a candidate agree with the networks in use?",
+            "Dice of each class on the same crops, and equal pixels. Low is another opinion, not a worse one.",
+            (
+                Query("avg by (model, label_class) (fibsem_shadow_dice_ratio)", "{{model}} {{label_class}}"),
+                Query("avg by (model) (fibsem_shadow_equal_ratio)", "{{model}} equal pixels"),
+            ),
+            unit="percentunit",
+        ),
+        Panel(
+            "How far is the training?",
+            "Share of the steps taken, and macro F1 on the images that judge it.",
+            (
+                Query("max by (model) (fibsem_training_progress_ratio)", "{{model}} steps"),
+                Query("max by (model) (fibsem_training_macro_f1_ratio)", "{{model}} macro F1"),
+            ),
+            unit="percentunit",
+        ),
+        Panel(
+            "Do training and validation part?",
+            "Loss of the last steps and of the last validation. More steps do not help where validation rises.",
+            (Query("max by (model, part) (fibsem_training_loss)", "{{model}} {{part}}"),),
+            unit="none",
+        ),
+        Panel(
+            "Trainings",
+            "Whether a network is trained at this moment, and how those before ended since the trainer started.",
+            (
+                Query("max(fibsem_training_active)", "at work"),
+                Query("sum by (outcome) (fibsem_trainings_total)", "{{outcome}}"),
+            ),
+            kind="steps",
+            unit="none",
+            width=12,
+        ),
+        Panel(
+            "Crops compared",
+            "Segmented by the candidate as well as by the networks in use, since the comparison started.",
+            (Query("sum by (model) (fibsem_shadow_crops_total)", "{{model}}"),),
+            kind="steps",
+            unit="none",
+            width=12,
+        ),
+    ),
+)
+
+BOARD = Board(
+    "fibsem-science", "Science", "Do slices and results look as they should?", (SLICES, NUCLEI, PLANES, NETWORKS)
+)

@@ -26,11 +26,13 @@ CounterName = Literal[
     "fibsem_nuclei_opened_total",
     "fibsem_offset_resets_total",
     "fibsem_s3_bytes_total",
+    "fibsem_shadow_crops_total",
     "fibsem_slices_conflict_total",
     "fibsem_slices_duplicate_total",
     "fibsem_slices_processed_total",
     "fibsem_slices_quarantined_total",
     "fibsem_slices_seen_total",
+    "fibsem_trainings_total",
 ]
 GaugeName = Literal[
     "fibsem_acquisition_active",
@@ -47,6 +49,8 @@ GaugeName = Literal[
     "fibsem_inference_canary_ok",
     "fibsem_model_info",
     "fibsem_nuclei_open",
+    "fibsem_shadow_dice_ratio",
+    "fibsem_shadow_equal_ratio",
     "fibsem_slice_frontier_index",
     "fibsem_slice_intensity_mean",
     "fibsem_slice_interval_seconds",
@@ -55,6 +59,10 @@ GaugeName = Literal[
     "fibsem_slices_unaccounted",
     "fibsem_stage_inflight",
     "fibsem_stage_last_progress_timestamp_seconds",
+    "fibsem_training_active",
+    "fibsem_training_loss",
+    "fibsem_training_macro_f1_ratio",
+    "fibsem_training_progress_ratio",
 ]
 HistogramName = Literal[
     "fibsem_crop_components",
@@ -75,6 +83,7 @@ LabelName = Literal[
     "model",
     "op",
     "outcome",
+    "part",
     "partition",
     "profile",
     "reason",
@@ -98,6 +107,7 @@ class Labels(TypedDict, total=False):
     model: str
     op: str
     outcome: str
+    part: str
     partition: str
     profile: str
     reason: str
@@ -203,6 +213,24 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_crop_confidence_ratio": Metric(
         "histogram", "Mean probability of a class in a label plane.", ("label_class",), SHARES
     ),
+    "fibsem_shadow_crops_total": Metric(
+        "counter", "Crops that a candidate segmented beside the current models.", ("model",)
+    ),
+    "fibsem_shadow_equal_ratio": Metric(
+        "gauge", "Share of pixels that a candidate labels as the current models do.", ("model",)
+    ),
+    "fibsem_shadow_dice_ratio": Metric(
+        "gauge", "Dice coefficient of a class, candidate against current models.", ("model", "label_class")
+    ),
+    "fibsem_training_active": Metric("gauge", "1 while a network is trained."),
+    "fibsem_training_progress_ratio": Metric(
+        "gauge", "Share of the optimiser steps that a network has taken.", ("model",)
+    ),
+    "fibsem_training_loss": Metric(
+        "gauge", "Loss of the last validation, and of the steps before it.", ("model", "part")
+    ),
+    "fibsem_training_macro_f1_ratio": Metric("gauge", "Macro F1 of the last validation.", ("model",)),
+    "fibsem_trainings_total": Metric("counter", "Trainings that ended.", ("outcome",)),
     "fibsem_model_info": Metric("gauge", "1 for each model in use.", ("model", "sha")),
     "fibsem_build_info": Metric("gauge", "1 for the version that runs.", ("version",)),
     "fibsem_disk_free_bytes": Metric("gauge", "Free space where results are written.", ("volume",)),

@@ -30,6 +30,9 @@ CROPS = "*/nuclei/*/crops/*"
 PLANES = "*/nuclei/*/planes/*"
 VOLUMES = "*/nuclei/*/volume-*"
 REGISTER = f"{keys.REGISTER}/*"
+MODELS = f"{keys.MODELS}/*"
+SETS = f"{keys.MODELS}/sets/*"
+TRAININGS = f"{keys.TRAININGS}/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,20 @@ ACCESS: Mapping[str, Access] = {
         writes=(RAW, "*/ingest/*", "*/requests/refused/*", REGISTER, f"{keys.DEAD_LETTERS}/ingest/*"),
     ),
     "extract-detect": _of_a_handler("extract-detect", [RAW, OUTLINES], [OUTLINES]),
-    "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES], [CROPS]),
-    "inference": _of_a_handler("inference", [CROPS, PLANES], [PLANES]),
-    "postprocess": _of_a_handler("postprocess", [CROPS, PLANES], [VOLUMES]),
+    "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES, SETS], [CROPS]),
+    "inference": _of_a_handler("inference", [CROPS, PLANES, MODELS], [PLANES]),
+    "postprocess": _of_a_handler("postprocess", [CROPS, PLANES, SETS], [VOLUMES]),
     "components": _of_a_handler(
         "components", [VOLUMES], [f"{VOLUMES}/components-*", f"{VOLUMES}/volume.ome.zarr/labels/*"]
     ),
-    # Whoever collects results, looks at dead letters, asks ingest for something or rebuilds the bus.
-    "operator": _of_a_handler("results", ["*"], ["*/requests/asked/*", "*/ingest/published.json"]),
+    "trainer": _of_a_handler("trainer", [TRAININGS, MODELS], [f"{keys.TRAININGS}/requests/*", MODELS]),
+    # Runs the candidate of a comparison beside inference.
+    "shadow": _of_a_handler("shadow", [CROPS, PLANES, MODELS], [f"{keys.MODELS}/shadow/*"]),
+    # The model server fetches the sets that it serves besides its own.
+    "torchserve": Access((MODELS,), ()),
+    # Whoever collects results, looks at dead letters, asks ingest or the trainer for something, publishes models or
+    # rebuilds the bus.
+    "operator": _of_a_handler("results", ["*"], ["*/requests/asked/*", "*/ingest/published.json", MODELS, TRAININGS]),
 }
 
 
@@ -181,7 +190,7 @@ def policy_of(service: str, settings: S3Settings) -> dict[str, object]:
         {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": objects(access.reads)},
         {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects(access.writes)},
     ]
-    return {"Version": "2012-10-17", "Statement": statements}
+    return {"Version": "2012-10-17", "Statement": [statement for statement in statements if statement["Resource"]]}
 
 
 def _credentials(settings: S3Settings) -> StaticProvider:

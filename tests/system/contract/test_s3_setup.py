@@ -32,7 +32,14 @@ OUTLINES = keys.outlines_key(ACQUISITION, 1, "0123456789abcdef")
 CROP = keys.crop_key(ACQUISITION, "n0001", 1, "0123456789abcdef")
 PLANES = keys.planes_key(ACQUISITION, "n0001", 1, "0123456789abcdef")
 COMPONENTS = f"{VOLUME}/components-0123456789abcdef/objects.json"
+NETWORK, SET = "models/networks/sc-0123456789ab/card.json", f"models/sets/{'0' * 64}/set.json"
+CHECKPOINT = "trainings/requests/r1/checkpoints/sc-0123456789ab/0/last.ckpt"
 EVERYTHING = {
+    NETWORK,
+    SET,
+    CHECKPOINT,
+    "trainings/files/0123456789abcdef",
+    "models/shadow/report.json",
     RAW,
     OUTLINES,
     CROP,
@@ -68,24 +75,40 @@ MAY_PUT = {
         f"{ACQUISITION}/nuclei/n0001/steps/postprocess/00000000",
     },
     "components": {f"{VOLUME}/volume.ome.zarr/labels/objects/0/c/0/0/0", COMPONENTS},
-    "operator": {f"{ACQUISITION}/requests/asked/r1.json"},
+    "trainer": {NETWORK, SET, CHECKPOINT, "models/shadow/report.json"},
+    "shadow": {"models/shadow/report.json"},
+    "torchserve": set(),
+    "operator": {
+        f"{ACQUISITION}/requests/asked/r1.json",
+        NETWORK,
+        SET,
+        CHECKPOINT,
+        "trainings/files/0123456789abcdef",
+        "models/shadow/report.json",
+    },
 }
 MUST_GET = {
     "ingest": {f"{ACQUISITION}/ingest/journal/00000000.json", f"{ACQUISITION}/requests/asked/r1.json"},
     "extract-detect": {RAW, OUTLINES},
-    "extract-follow": {RAW, OUTLINES, f"{ACQUISITION}/steps/extract-follow/00000000"},
-    "inference": {CROP, PLANES, "runtime/attempts/inference-0.json"},
-    "postprocess": {CROP, PLANES, f"{ACQUISITION}/nuclei/n0001/steps/postprocess/00000000"},
+    "extract-follow": {RAW, OUTLINES, SET, f"{ACQUISITION}/steps/extract-follow/00000000"},
+    "inference": {CROP, PLANES, NETWORK, SET, "runtime/attempts/inference-0.json"},
+    "postprocess": {CROP, PLANES, SET, f"{ACQUISITION}/nuclei/n0001/steps/postprocess/00000000"},
     "components": {f"{VOLUME}/tables", COMPONENTS},
+    "trainer": {NETWORK, SET, CHECKPOINT, "trainings/files/0123456789abcdef"},
+    "shadow": {CROP, PLANES, NETWORK, SET},
+    "torchserve": {NETWORK, SET},
     "operator": EVERYTHING,
 }
 MUST_NOT_GET = {
     "ingest": {CROP, PLANES},
     "extract-detect": {CROP, PLANES},
-    "extract-follow": {PLANES},
+    "extract-follow": {PLANES, NETWORK},
     "inference": {RAW, f"{VOLUME}/tables"},
     "postprocess": {RAW, OUTLINES},
     "components": {RAW, CROP, PLANES},
+    "trainer": {RAW, CROP, PLANES},
+    "shadow": {RAW, f"{VOLUME}/tables"},
+    "torchserve": {RAW, CROP, CHECKPOINT},
 }
 
 
@@ -168,7 +191,7 @@ def test_a_service_gets_what_it_works_on_and_not_the_rest(admin_store: S3Store, 
 
 def test_a_service_is_told_what_is_missing(store: S3Store, service: str) -> None:
     for key in MUST_GET[service]:
-        absent = key.replace(ACQUISITION, "acquisition-9").replace("-0.json", "-9.json")
+        absent = key.replace(ACQUISITION, "acquisition-9").replace("-0.json", "-9.json").replace("0" * 64, "9" * 64)
         assert store.find(absent if absent != key else f"{key}0") is None
     assert isinstance(list(store.keys(f"{ACQUISITION}/steps/{service}")), list)
 

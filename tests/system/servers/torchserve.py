@@ -78,6 +78,16 @@ class TorchServeServer:
         """Inference address."""
         return self.settings.url
 
+    @property
+    def management_url(self) -> str:
+        """Management address."""
+        return self._url("management")
+
+    @property
+    def model_store(self) -> Path:
+        """Folder of archives."""
+        return self._archive.parent
+
     def put_archive(self, fusion: FusionRules = RECOMMENDED_FUSION) -> None:
         """Build the archive that is loaded at the next start."""
         build_archive(self._models_dir, self._archive, fusion)

@@ -71,6 +71,8 @@ ABSENT: list[Any] = [None, 3, [{}], [{"z": -1, "reason": "MISSING"}], [{"z": 402
 SIDES = [None, "Z_LAST", ["UNSPECIFIED"], ["TOP"], [1]]
 NESTED: list[Any] = [None, {}, "message"]
 
+OPTIONAL_HASH = [bad for bad in HASH if bad is not None]
+OPTIONAL_REF = [bad for bad in REF if bad is not None]
 OPTIONAL_IDENTIFIER = [bad for bad in IDENTIFIER if bad is not None]
 WHERE: dict[str, list[Any]] = {"acquisition_id": IDENTIFIER, "nucleus_id": IDENTIFIER}
 
@@ -92,13 +94,13 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
     },
     DecisionRecorded: {
         "acquisition_id": IDENTIFIER, "kind": NAME, "z_first": [*Z, 406], "z_last": [*Z, 401],
-        "decided_by": IDENTIFIER, "reason": TEXT,
+        "decided_by": IDENTIFIER, "reason": TEXT, "model_set": OPTIONAL_HASH, "request_id": OPTIONAL_IDENTIFIER,
     },
     AcquisitionFinished: {"acquisition_id": IDENTIFIER, "z_first": [*Z, 1651], "z_last": [*Z, 399]},
     SliceIngested: {
         "acquisition_id": IDENTIFIER, "z": Z, "raw": REF, "page": COUNT, "file_name": TEXT,
         "height_px": PIXELS, "width_px": PIXELS, "bits": BITS, "voxel_size": VOXELS, "grey": MAPPING,
-        "transform": PLACEMENT, "channel": [-1, 4, 0.5, "red"],
+        "transform": PLACEMENT, "channel": [-1, 4, 0.5, "red"], "model_set": OPTIONAL_HASH,
     },
     SliceAbsent: {"acquisition_id": IDENTIFIER, "z": Z, "reason": NAME, "detail": TEXT},
     OutlinesDetected: {"slice": NESTED, "outlines": REF, "outline_count": COUNT},
@@ -118,7 +120,7 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
     CropSegmented: {"crop": NESTED, "planes": REF, "plane_voxel_size": VOXELS, "numeric_profile": IDENTIFIER},
     VolumeExtended: {
         **WHERE, "z_first": Z, "clean_final_z": Z, "volume_prefix": KEY, "changes": REF,
-        "closed_tables": [bad for bad in REF if bad is not None], "plane_voxel_size": VOXELS,
+        "closed_tables": OPTIONAL_REF, "plane_voxel_size": VOXELS,
     },
     VolumeClosed: {
         "nucleus": NESTED, "opened": NESTED, "volume_prefix": KEY, "tables": REF, "changes": REF, "summary": REF,
@@ -135,8 +137,13 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
         **WHERE, "method": IDENTIFIER, "expected_count": COUNT, "chromosome_count": COUNT, "volume_prefix": KEY,
         "objects": REF, "measurements": REF,
     },
-    TrainingRequested: {"request_id": IDENTIFIER, "recipe": REF, "requested_by": IDENTIFIER},
-    ModelPublished: {"model_id": IDENTIFIER, "card": REF, "weights": REF, "archive": REF},
+    TrainingRequested: {
+        "request_id": IDENTIFIER, "recipe": REF, "requested_by": IDENTIFIER, "inputs": OPTIONAL_REF,
+    },
+    ModelPublished: {
+        "model_id": IDENTIFIER, "card": REF, "weights": REF, "archive": REF, "served": OPTIONAL_REF,
+        "model_set": OPTIONAL_HASH, "request_id": OPTIONAL_IDENTIFIER,
+    },
     DeadLettered: {
         "service": IDENTIFIER, "subject": TEXT, "origin": TEXT, "message_type": TEXT, "message_key": TEXT,
         "original": REF, "reason": IDENTIFIER, "detail": TEXT, "attempts": COUNT,
@@ -229,6 +236,11 @@ def test_a_merge_without_the_older_object_is_refused() -> None:
         example(ObjectChanged, change=ObjectChange.MERGED, merged_into=None)
 
 
+def test_only_a_swap_names_models() -> None:
+    with pytest.raises(ValidationError, match="names no model set"):
+        example(DecisionRecorded, kind="SLICES_MISSING")
+
+
 def test_closed_tables_without_the_size_of_their_voxels_are_refused() -> None:
     with pytest.raises(ValidationError, match="plane_voxel_size"):
         example(VolumeExtended, plane_voxel_size=None)
@@ -305,7 +317,8 @@ def test_every_type_says_what_it_is_about() -> None:
         (SliceIngested, {"acquisition_id": "other"}),
         (CropExtracted, {"nucleus_id": "n0004"}),
         (CropExtracted, {"z": 418}),
-        (DecisionRecorded, {"kind": "CONFLICT_RESOLVED"}),
+        (DecisionRecorded, {"kind": "CONFLICT_RESOLVED", "model_set": None}),
+        (DecisionRecorded, {"request_id": "use_models-ba9876543210"}),
         (DecisionRecorded, {"z_last": 406}),
         (VolumeExtended, {"clean_final_z": 411}),
         (ObjectChanged, {"z_front": 418}),

@@ -18,6 +18,7 @@ HANDLERS = {
     "inference",
     "postprocess",
     "components",
+    "shadow",
     "trainer",
     "results",
 }
@@ -56,7 +57,7 @@ def test_every_service_but_the_first_and_the_last_hears_and_says_something() -> 
     heard = {name for topic in TOPICS for name in topic.consumers}
     said = {name for topic in TOPICS for name in topic.producers}
     assert heard == HANDLERS - {"ingest"}
-    assert said == HANDLERS - {"results"}
+    assert said == HANDLERS - {"results", "shadow"}
 
 
 ABOUT = {"acquisition": ACQUISITION, "nucleus": f"{ACQUISITION}/{NUCLEUS}"}

@@ -19,14 +19,17 @@ from services.deployed.__main__ import SetUpDeployment
 from services.ingest.__main__ import IngestDeployment
 from services.runtime.deployment import Deployment
 from services.runtime.devices import DeviceSettings
+from services.runtime.segmenter.torchserve_keeper import KeeperSettings
 from services.runtime.segmenter.torchserve_settings import ServerSettings
+from services.trainer.settings import TrainerDeployment
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 COMPOSE = ("docker-compose.yml", "deploy/docker-compose.local.yml", "deploy/docker-compose.gpu.yml")
 SWARM = ("deploy/swarm.yml", "deploy/swarm.gpu.yml")
 SETTINGS: tuple[type[BaseSettings], ...] = (
-    Deployment, IngestDeployment, SetUpDeployment, DeviceSettings, ServerSettings, AlertSettings,
+    Deployment, IngestDeployment, SetUpDeployment, TrainerDeployment, DeviceSettings, ServerSettings, KeeperSettings,
+    AlertSettings,
 )  # fmt: skip
 VARIABLE = re.compile(r"(?<![A-Z_])FIBSEM_[A-Za-z0-9_]+")
 # Their images say of themselves that they run as nobody, or as Grafana's own user.

@@ -17,7 +17,7 @@ from services.runtime.bus.port import Outgoing
 from services.runtime.bus.replay import replay
 from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import ManualClock
-from services.runtime.errors import PermanentError, TransientError
+from services.runtime.errors import PermanentError, StillWorkingError, TransientError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.recording import RecordingMetrics
 from services.runtime.service import DeadLetterBurstError, FaultPolicy, Ports, ServiceLoop
@@ -157,6 +157,62 @@ def test_bytes_that_are_no_message_are_dead_lettered_without_asking_the_handler(
     assert isinstance(letter, DeadLettered)
     assert letter.reason == "malformed_message"
     assert world.zs() == [1]
+
+
+def test_work_beside_the_loop_is_asked_about_until_it_ends(world: World) -> None:
+    questions = iter([True] * 5)
+
+    def working() -> None:
+        if next(questions, False):
+            raise StillWorkingError
+
+    world.publish(0, 1)
+    relay = Relay(at={0: working})
+    relay.batch_size = 1
+    loop = world.loop(relay)
+    loop.step()
+    assert loop.step() is False, "it is not asked about at every turn"
+    assert sum(call.count(0) for call in relay.calls) == 1
+    assert not loop.paused, "nothing is out"
+    for _ in range(30):
+        world.clock.advance(1.5)
+        loop.step()
+    assert world.zs() == [0, 1]
+    assert sum(call.count(0) for call in relay.calls) == 6
+    assert world.published("dead-letters") == []
+
+
+def test_a_process_that_dies_while_work_goes_on_beside_it_blames_no_message(world: World) -> None:
+    world.publish(0)
+    for _ in range(FaultPolicy().deaths + 2):
+        dying = world.loop(Relay(at={0: still_working}))
+        dying.step()
+        dying.step()
+    run(world.loop(Relay()))
+    assert world.zs() == [0]
+
+
+def test_work_beside_the_loop_that_ends_in_a_fault_is_tried_three_times(world: World) -> None:
+    ends = iter([StillWorkingError(), PermanentError("broken", "no"), *[StillWorkingError()] * 2] * 4)
+
+    def act() -> None:
+        raise next(ends)
+
+    world.publish(0, 1)
+    relay = Relay(at={0: act})
+    relay.batch_size = 1
+    loop = world.loop(relay)
+    for _ in range(40):
+        world.clock.advance(1.5)
+        loop.step()
+    (letter,) = world.published("dead-letters")
+    assert isinstance(letter, DeadLettered)
+    assert letter.attempts == 3
+    assert world.zs() == [1]
+
+
+def still_working() -> None:
+    raise StillWorkingError
 
 
 def test_an_outage_pauses_and_nothing_is_lost_or_dead_lettered(world: World) -> None:

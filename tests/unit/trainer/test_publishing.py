@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,31 @@ def test_an_export_that_gives_no_numbers_is_refused(contents: tuple[bytes, bytes
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(ExportDiffersError):
         refuse_different(network, contents[1], ARCHITECTURE)
+
+
+EXPORTING = """
+import hashlib, sys
+from services.contracts.architectures import TUNetArchitecture
+from services.trainer.networks import build_network
+from services.trainer.publishing import exported_archive
+architecture = TUNetArchitecture(depth=2, base_channels=4, growth_rate=1.5)
+network = build_network(architecture, 2, seed=0).eval()
+sys.stdout.write(hashlib.sha256(exported_archive(network, architecture)).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_export_is_the_same_in_every_process() -> None:
+    # Where something takes the order of a set, it is another one for another seed of the hashes.
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", EXPORTING],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},  # noqa: TID251 (handed on, not read)
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(hashes) == 1

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from services.contracts.pb.fibsem.v1 import common_pb2 as fibsem_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ibsem/v1/acquisition.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"\xbf\x01\n\x11\x41\x63quisitionOpened\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12(\n\nvoxel_size\x18\x02 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x0c\n\x04\x62its\x18\x05 \x01(\x05\x12\x0f\n\x07z_first\x18\x06 \x01(\x05\x12$\n\x04grey\x18\x07 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\"\xa0\x02\n\x10\x44\x65\x63isionRecorded\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.fibsem.v1.DecisionRecorded.Kind.Value\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x0e\n\x06z_last\x18\x04 \x01(\x05\x12\x12\n\ndecided_by\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x1ay\n\x04Kind\"q\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x12\n\x0eSLICES_MISSING\x10\x01\x12\x15\n\x11\x43ONFLICT_RESOLVED\x10\x02\x12\x18\n\x14\x41\x43QUISITION_FINISHED\x10\x03\x12\x12\n\x0eMODELS_SWAPPED\x10\x04\"N\n\x13\x41\x63quisitionFinished\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x0f\n\x07z_first\x18\x02 \x01(\x05\x12\x0e\n\x06z_last\x18\x03 \x01(\x05\"\xc6\x02\n\rSliceIngested\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x05\x12#\n\x03raw\x18\x03 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x11\n\theight_px\x18\x06 \x01(\x05\x12\x10\n\x08width_px\x18\x07 \x01(\x05\x12\x0c\n\x04\x62its\x18\x08 \x01(\x05\x12(\n\nvoxel_size\x18\t \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\n \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\'\n\ttransform\x18\x0b \x01(\x0b\x32\x14.fibsem.v1.Transform\x12\x14\n\x07\x63hannel\x18\x0c \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_channel\"p\n\x0bSliceAbsent\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x05\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Value\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"|\n\x10OutlinesDetected\x12\'\n\x05slice\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.SliceIngested\x12(\n\x08outlines\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x15\n\routline_count\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ibsem/v1/acquisition.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"\xbf\x01\n\x11\x41\x63quisitionOpened\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12(\n\nvoxel_size\x18\x02 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x0c\n\x04\x62its\x18\x05 \x01(\x05\x12\x0f\n\x07z_first\x18\x06 \x01(\x05\x12$\n\x04grey\x18\x07 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\"\xee\x02\n\x10\x44\x65\x63isionRecorded\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x34\n\x04kind\x18\x02 \x01(\x0e\x32&.fibsem.v1.DecisionRecorded.Kind.Value\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x0e\n\x06z_last\x18\x04 \x01(\x05\x12\x12\n\ndecided_by\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x16\n\tmodel_set\x18\x07 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nrequest_id\x18\x08 \x01(\tH\x01\x88\x01\x01\x1ay\n\x04Kind\"q\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x12\n\x0eSLICES_MISSING\x10\x01\x12\x15\n\x11\x43ONFLICT_RESOLVED\x10\x02\x12\x18\n\x14\x41\x43QUISITION_FINISHED\x10\x03\x12\x12\n\x0eMODELS_SWAPPED\x10\x04\x42\x0c\n\n_model_setB\r\n\x0b_request_id\"N\n\x13\x41\x63quisitionFinished\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x0f\n\x07z_first\x18\x02 \x01(\x05\x12\x0e\n\x06z_last\x18\x03 \x01(\x05\"\xec\x02\n\rSliceIngested\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x05\x12#\n\x03raw\x18\x03 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x0c\n\x04page\x18\x04 \x01(\x05\x12\x11\n\tfile_name\x18\x05 \x01(\t\x12\x11\n\theight_px\x18\x06 \x01(\x05\x12\x10\n\x08width_px\x18\x07 \x01(\x05\x12\x0c\n\x04\x62its\x18\x08 \x01(\x05\x12(\n\nvoxel_size\x18\t \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\n \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\'\n\ttransform\x18\x0b \x01(\x0b\x32\x14.fibsem.v1.Transform\x12\x14\n\x07\x63hannel\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tmodel_set\x18\r \x01(\tH\x01\x88\x01\x01\x42\n\n\x08_channelB\x0c\n\n_model_set\"p\n\x0bSliceAbsent\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\t\n\x01z\x18\x02 \x01(\x05\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Value\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"|\n\x10OutlinesDetected\x12\'\n\x05slice\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.SliceIngested\x12(\n\x08outlines\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x15\n\routline_count\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACQUISITIONOPENED']._serialized_start=67
   _globals['_ACQUISITIONOPENED']._serialized_end=258
   _globals['_DECISIONRECORDED']._serialized_start=261
-  _globals['_DECISIONRECORDED']._serialized_end=549
-  _globals['_DECISIONRECORDED_KIND']._serialized_start=428
-  _globals['_DECISIONRECORDED_KIND']._serialized_end=549
-  _globals['_DECISIONRECORDED_KIND_VALUE']._serialized_start=436
-  _globals['_DECISIONRECORDED_KIND_VALUE']._serialized_end=549
-  _globals['_ACQUISITIONFINISHED']._serialized_start=551
-  _globals['_ACQUISITIONFINISHED']._serialized_end=629
-  _globals['_SLICEINGESTED']._serialized_start=632
-  _globals['_SLICEINGESTED']._serialized_end=958
-  _globals['_SLICEABSENT']._serialized_start=960
-  _globals['_SLICEABSENT']._serialized_end=1072
-  _globals['_OUTLINESDETECTED']._serialized_start=1074
-  _globals['_OUTLINESDETECTED']._serialized_end=1198
+  _globals['_DECISIONRECORDED']._serialized_end=627
+  _globals['_DECISIONRECORDED_KIND']._serialized_start=477
+  _globals['_DECISIONRECORDED_KIND']._serialized_end=598
+  _globals['_DECISIONRECORDED_KIND_VALUE']._serialized_start=485
+  _globals['_DECISIONRECORDED_KIND_VALUE']._serialized_end=598
+  _globals['_ACQUISITIONFINISHED']._serialized_start=629
+  _globals['_ACQUISITIONFINISHED']._serialized_end=707
+  _globals['_SLICEINGESTED']._serialized_start=710
+  _globals['_SLICEINGESTED']._serialized_end=1074
+  _globals['_SLICEABSENT']._serialized_start=1076
+  _globals['_SLICEABSENT']._serialized_end=1188
+  _globals['_OUTLINESDETECTED']._serialized_start=1190
+  _globals['_OUTLINESDETECTED']._serialized_end=1314
 # @@protoc_insertion_point(module_scope)

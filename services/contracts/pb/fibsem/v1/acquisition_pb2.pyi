@@ -26,7 +26,7 @@ class AcquisitionOpened(_message.Message):
     def __init__(self, acquisition_id: _Optional[str] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., bits: _Optional[int] = ..., z_first: _Optional[int] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ...) -> None: ...
 
 class DecisionRecorded(_message.Message):
-    __slots__ = ("acquisition_id", "kind", "z_first", "z_last", "decided_by", "reason")
+    __slots__ = ("acquisition_id", "kind", "z_first", "z_last", "decided_by", "reason", "model_set", "request_id")
     class Kind(_message.Message):
         __slots__ = ()
         class Value(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -48,13 +48,17 @@ class DecisionRecorded(_message.Message):
     Z_LAST_FIELD_NUMBER: _ClassVar[int]
     DECIDED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SET_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     acquisition_id: str
     kind: DecisionRecorded.Kind.Value
     z_first: int
     z_last: int
     decided_by: str
     reason: str
-    def __init__(self, acquisition_id: _Optional[str] = ..., kind: _Optional[_Union[DecisionRecorded.Kind.Value, str]] = ..., z_first: _Optional[int] = ..., z_last: _Optional[int] = ..., decided_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    model_set: str
+    request_id: str
+    def __init__(self, acquisition_id: _Optional[str] = ..., kind: _Optional[_Union[DecisionRecorded.Kind.Value, str]] = ..., z_first: _Optional[int] = ..., z_last: _Optional[int] = ..., decided_by: _Optional[str] = ..., reason: _Optional[str] = ..., model_set: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class AcquisitionFinished(_message.Message):
     __slots__ = ("acquisition_id", "z_first", "z_last")
@@ -67,7 +71,7 @@ class AcquisitionFinished(_message.Message):
     def __init__(self, acquisition_id: _Optional[str] = ..., z_first: _Optional[int] = ..., z_last: _Optional[int] = ...) -> None: ...
 
 class SliceIngested(_message.Message):
-    __slots__ = ("acquisition_id", "z", "raw", "page", "file_name", "height_px", "width_px", "bits", "voxel_size", "grey", "transform", "channel")
+    __slots__ = ("acquisition_id", "z", "raw", "page", "file_name", "height_px", "width_px", "bits", "voxel_size", "grey", "transform", "channel", "model_set")
     ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
     Z_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +84,7 @@ class SliceIngested(_message.Message):
     GREY_FIELD_NUMBER: _ClassVar[int]
     TRANSFORM_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SET_FIELD_NUMBER: _ClassVar[int]
     acquisition_id: str
     z: int
     raw: _common_pb2.ArtefactRef
@@ -92,7 +97,8 @@ class SliceIngested(_message.Message):
     grey: _common_pb2.GreyMapping
     transform: _common_pb2.Transform
     channel: int
-    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., raw: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., page: _Optional[int] = ..., file_name: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., bits: _Optional[int] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ..., transform: _Optional[_Union[_common_pb2.Transform, _Mapping]] = ..., channel: _Optional[int] = ...) -> None: ...
+    model_set: str
+    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., raw: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., page: _Optional[int] = ..., file_name: _Optional[str] = ..., height_px: _Optional[int] = ..., width_px: _Optional[int] = ..., bits: _Optional[int] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ..., transform: _Optional[_Union[_common_pb2.Transform, _Mapping]] = ..., channel: _Optional[int] = ..., model_set: _Optional[str] = ...) -> None: ...
 
 class SliceAbsent(_message.Message):
     __slots__ = ("acquisition_id", "z", "reason", "detail")

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from services.contracts.pb.fibsem.v1 import common_pb2 as fibsem_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66ibsem/v1/model.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"e\n\x11TrainingRequested\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x06recipe\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"\x9a\x01\n\x0eModelPublished\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12$\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07weights\x18\x03 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07\x61rchive\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66ibsem/v1/model.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"\x9d\x01\n\x11TrainingRequested\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x06recipe\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12+\n\x06inputs\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefH\x00\x88\x01\x01\x42\t\n\x07_inputs\"\xa0\x02\n\x0eModelPublished\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12$\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07weights\x18\x03 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12\'\n\x07\x61rchive\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12+\n\x06served\x18\x05 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRefH\x00\x88\x01\x01\x12\x16\n\tmodel_set\x18\x06 \x01(\tH\x01\x88\x01\x01\x12\x17\n\nrequest_id\x18\x07 \x01(\tH\x02\x88\x01\x01\x42\t\n\x07_servedB\x0c\n\n_model_setB\r\n\x0b_request_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fibsem.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAININGREQUESTED']._serialized_start=60
-  _globals['_TRAININGREQUESTED']._serialized_end=161
-  _globals['_MODELPUBLISHED']._serialized_start=164
-  _globals['_MODELPUBLISHED']._serialized_end=318
+  _globals['_TRAININGREQUESTED']._serialized_start=61
+  _globals['_TRAININGREQUESTED']._serialized_end=218
+  _globals['_MODELPUBLISHED']._serialized_start=221
+  _globals['_MODELPUBLISHED']._serialized_end=509
 # @@protoc_insertion_point(module_scope)
