@@ -15,7 +15,7 @@ PYTEST ?=
 # The deployed system. GPU=1 gives the model server a device; LOCAL=1 builds Kafka and Prometheus instead of pulling them.
 COMPOSE ?= docker compose
 FILES := -f docker-compose.yml $(if $(LOCAL),-f deploy/docker-compose.local.yml) $(if $(GPU),-f deploy/docker-compose.gpu.yml)
-PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale)
+PROFILES := $(if $(GPU),--profile gpu) $(if $(SCALE),--profile scale) $(if $(TRAIN),--profile train)
 # A device computes in another profile than a processor, and results say which.
 STACK = $(if $(GPU),NUMERIC_PROFILE=$${NUMERIC_PROFILE:-fast}) $(COMPOSE) $(FILES) $(PROFILES)
 
@@ -56,7 +56,7 @@ system: servers ## The deployed system's tests on real servers (Kafka, MinIO, To
 system-full: servers ## Every row of the failure matrix; hours on two cores
 	@$(BIN)/python -m pytest -q $(PYTEST) -m system tests/system tests/unit/deploy
 
-up: ## Start the deployed system and say what to open; GPU=1, LOCAL=1, SCALE=1
+up: ## Start the deployed system and say what to open; GPU=1, LOCAL=1, SCALE=1, TRAIN=1
 	@$(PYTHON) deploy/make_secrets.py
 	@$(STACK) up --detach --build --wait
 	@echo "Grafana:     http://localhost:$${GRAFANA_PORT:-3000}   (admin; password in deploy/.secrets/grafana.env)"
@@ -73,7 +73,7 @@ logs: ## Follow what the services say
 	@$(STACK) logs --follow --tail 20
 
 down: ## Stop the deployed system; its volumes stay
-	@$(STACK) --profile simulate --profile tools down
+	@$(STACK) --profile simulate --profile tools --profile train down
 
 science: setup ## Train on public data from scratch and score: make science TASK=epfl6|hela|mito|membranes|phantom|table1
 	@$(BIN)/python -m tests.benchmarks.science $(TASK)

@@ -13,9 +13,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings
 
 from deploy.alertmanager.render import AlertSettings
-from deploy.make_secrets import USERS, files
+from deploy.make_secrets import USERS, files, make
 from services.contracts.values import Identifier, VoxelSize
 from services.deployed.__main__ import SetUpDeployment
+from services.deployed.stack import GROUPS
 from services.ingest.__main__ import IngestDeployment
 from services.runtime.deployment import Deployment
 from services.runtime.devices import DeviceSettings
@@ -37,6 +38,7 @@ NOT_ROOT_BY_THEMSELVES = ("prom/prometheus:", "prom/alertmanager:", "grafana/gra
 # What is not part of the stack: run once by swarm.sh, or more of the same.
 BESIDE_THE_STACK = {
     "grafana", "operate", "microscope", "alert-settings", "extract-detect-more", "inference-more", "gpu-exporter",
+    "trainer", "shadow",
 }  # fmt: skip
 # Keys that Swarm does not know, or passes over in silence.
 NOT_IN_SWARM = {
@@ -137,7 +139,11 @@ def test_what_compose_says_makes_settings(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def secrets_of(name: str) -> list[tuple[str, str]]:
-    return [(line.split("=", 1)[0], line.split("=", 1)[1]) for line in files()[name].split()]
+    return secrets_in(files()[name])
+
+
+def secrets_in(text: str) -> list[tuple[str, str]]:
+    return [(line.split("=", 1)[0], line.split("=", 1)[1]) for line in text.split()]
 
 
 # ----------------------------------------------------------------------------------------------- images, users, ports
@@ -217,6 +223,24 @@ def test_each_service_gets_its_own_secrets_and_no_others() -> None:
     assert files().keys() == {"minio.env", "setup.env", "grafana.env", *(f"{name}.env" for name in USERS)}
 
 
+def test_a_newer_release_adds_the_secrets_of_what_it_brings_and_leaves_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    assert "grafana.env" in make(folder)
+    assert make(folder) == ""
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    (folder / "trainer.env").unlink()
+    (folder / "setup.env").write_text(
+        before["setup.env"].replace(dict(secrets_in(before["setup.env"]))["FIBSEM_USERS__trainer"], "gone")
+    )
+    assert "trainer" in make(folder)
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"trainer.env", "setup.env"}
+    key = dict(secrets_in(after["trainer.env"]))["FIBSEM_S3__SECRET_KEY"]
+    assert dict(secrets_in(after["setup.env"]))["FIBSEM_USERS__trainer"] == key
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
 # -------------------------------------------------------------------------------------------------------------- swarm
 def test_the_stack_is_compose_without_what_runs_beside_it() -> None:
     assert STACK.keys() == COMPOSED.keys() - BESIDE_THE_STACK
@@ -249,9 +273,7 @@ def test_the_stack_says_nothing_that_swarm_passes_over(name: str, service: dict[
 
 
 def test_replicas_have_lasting_names_that_the_bus_takes() -> None:
-    for name in ("ingest", *USERS):
-        if name == "operator":
-            continue
+    for name in ("ingest", *GROUPS):
         template = STACK[name]["environment"]["FIBSEM_MEMBER"]
         assert "{{.Service.Name}}" in template
         assert "{{.Task.Slot}}" in template

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from deploy.make_secrets import USERS
 from services.contracts.topics import TOPICS_BY_NAME
-from services.deployed.stack import GROUPS
+from services.deployed.stack import BESIDE, GROUPS
 from services.runtime.http import WATCH_PORT
 from tests.system.servers.kustomize import kustomize
 
@@ -236,7 +236,7 @@ def test_services_are_those_of_compose() -> None:
 def test_services_run_what_they_run_in_compose() -> None:
     described = compose()["services"]
     commands = {name: pod["containers"][0].get("command") for name, pod in pods()}
-    for name in ("ingest", *GROUPS, "setup"):
+    for name in ("ingest", *GROUPS, *BESIDE, "setup"):
         assert commands[name] == described[name]["command"], name
 
 
@@ -276,7 +276,7 @@ def test_nothing_is_published() -> None:
 def test_what_turns_is_watched_where_services_are_watched() -> None:
     for name, pod in pods():
         container = pod["containers"][0]
-        if name not in ("ingest", *GROUPS):
+        if name not in ("ingest", *GROUPS, *BESIDE):
             continue
         assert container["ports"] == [{"name": "watch", "containerPort": WATCH_PORT}], name
         assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "watch"}, name
@@ -286,7 +286,7 @@ def test_what_turns_is_watched_where_services_are_watched() -> None:
 
 def test_consumers_keep_their_names() -> None:
     kinds = {thing["metadata"]["name"]: thing for thing in of("StatefulSet", "Deployment", "Job")}
-    for name in ("ingest", *GROUPS):
+    for name in ("ingest", *GROUPS, *BESIDE):
         assert kinds[name]["kind"] == "StatefulSet", name
         (member,) = (
             entry
@@ -358,12 +358,12 @@ def workloads() -> dict[str, dict[str, Any]]:
 
 
 def test_nobody_but_who_must_reaches_the_servers() -> None:
-    ours = {"ingest", "setup", "operate", *GROUPS}
-    assert admitted("torchserve", 8080) == {"inference"}
+    ours = {"ingest", "setup", "operate", *GROUPS, *BESIDE}
+    assert admitted("torchserve", 8080) == {"inference", "shadow"}
     assert admitted("torchserve", 8082) == {"prometheus"}
     assert admitted("kafka", 9092) == ours | {"kafka"}
     assert admitted("kafka", 9093) == {"kafka"}
-    assert admitted("minio", 9000) == ours
+    assert admitted("minio", 9000) == ours | {"torchserve"}
     assert admitted("grafana", 3000) == set()
     nothing = next(policy for policy in of("NetworkPolicy") if policy["metadata"]["name"] == "nothing")
     assert nothing["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
