@@ -1,5 +1,6 @@
 """`docker compose up` with the simulated microscope, to a finished result that equals a local run's.
 
+Meanwhile the model server takes published networks over, which a decision names, and a trainer waits for work.
 Everything is built on a base of Debian's packages, since nothing need be pulled for that: Kafka, MinIO, TorchServe,
 Prometheus, Alertmanager and every service. Grafana cannot be built that way; its panels are proven elsewhere.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.shipped_networks import altered
 from tests.system.servers.docker import LOCAL_FILES, REPOSITORY, build_images, compose, running_engine
 from tests.system.simulated import local_manifest, microscope
 
@@ -21,8 +23,11 @@ pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(5400)]
 PROJECT = "fibsem-nuclei-test"
 STARTED = (
     "kafka", "minio", "torchserve", "prometheus", "alertmanager",
-    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components",
+    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "trainer", "shadow",
 )  # fmt: skip
+# Behind the last slice: results stay those of the networks that are deployed.
+NEVER = "100000"
+MODELS_SERVED = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8081/models').read().decode())"
 
 
 class Stack:
@@ -66,16 +71,25 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         stack = Stack(results)
         build_images()
         yield stack
-        stack.run("--profile", "simulate", "--profile", "tools", "down", "--volumes", "--remove-orphans")
+        stack.run(
+            "--profile", "simulate", "--profile", "tools", "--profile", "train", "down", "--volumes", "--remove-orphans"
+        )
 
 
 def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:
     stack.run("up", "--detach", "--no-build", *STARTED)
+    (tmp_path / "results" / "networks").mkdir()
+    address = altered(tmp_path / "results" / "networks", "sc", licence="BSD-3-Clause (again)")
+    stack.operate("models", "publish", "stack", f"/results/networks/{address}")
+    stack.operate("models", "use", "stack", address, "--from-z", NEVER)
     stack.run("--profile", "simulate", "up", "--detach", "--no-build", "microscope")
     said = stack.operate("collect", "stack", "--wait", "--out", "/results/live")
     assert "complete" in said
     assert (tmp_path / "results" / "live" / "MANIFEST.sha256").read_text() == local_manifest(tmp_path)
     assert "healthy" in stack.run("ps", "--format", "{{.Name}} {{.Status}}")
+    assert address in stack.operate("models", "history", "stack", "--json")
+    # The set that was built into the image, and the one that was taken over since.
+    assert stack.run("exec", "-T", "torchserve", "python", "-c", MODELS_SERVED).count('"modelName": "nucleus') == 2
     targets = stack.run("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
-    for service in ("ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components"):
+    for service in STARTED[STARTED.index("ingest") :]:
         assert f'job="{service}"' in targets
