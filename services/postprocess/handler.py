@@ -119,7 +119,7 @@ class PostprocessHandler:
     def _answer(self, item: Received, entries: dict[str, list[Entry]]) -> Answer:
         nucleus = self._nucleus(item.message.key)
         if self._is_known(nucleus, item.message):
-            return Answer(nucleus.log.publications_of(item) or ())
+            return Answer(_said_again(nucleus.log, item))
         publications = self._apply(nucleus, item.message, write=True)
         entries.setdefault(item.message.key, []).append(Entry(item, publications))
         return Answer(publications)
@@ -348,6 +348,18 @@ def _opened(nucleus: _Nucleus) -> NucleusOpened:
     if nucleus.opened is None:
         raise LookupError("the nucleus has not opened yet")
     return nucleus.opened
+
+
+def _said_again(log: StepLog, item: Received) -> tuple[Publication, ...]:
+    """Return what follows from a repeated message.
+
+    What closed a nucleus may come before planes that had come first: they have another topic. Whoever reads of the
+    close must have read of everything before it, also where it is to compute anew: so all is said once more.
+    """
+    said = log.publications_of(item) or ()
+    if any(isinstance(publication.message, VolumeClosed) for publication in said):
+        return tuple(publication for step in log for entry in step.entries for publication in entry.publications)
+    return said
 
 
 def _let_go(nucleus: _Nucleus) -> None:
