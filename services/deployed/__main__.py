@@ -1,21 +1,28 @@
 """The set-up job of a deployed system: ``python -m services.deployed``; running it again changes nothing.
 
-It makes the topics that the registry declares, the bucket, and one user per service that may do what it must.
+It makes the topics that the registry declares, the bucket, and one user per service that may do what it must, and keeps
+the networks that come with this release: nuclei that are open when another one is set up keep them.
 Told by `FIBSEM_*` variables; the store's are those of its owner here, and of the service's own user elsewhere.
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import structlog
 from pydantic import Field, SecretStr, ValidationError
 
+from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.topics import TOPICS
 from services.runtime.bus.kafka import KafkaBus
 from services.runtime.clock import SystemClock
 from services.runtime.deployment import Deployment
 from services.runtime.errors import TransientError
 from services.runtime.logging import configure
+from services.runtime.metrics.prometheus import PrometheusMetrics
+from services.runtime.segmenter.cards import read_model_set
+from services.runtime.segmenter.shelf import ModelShelf
+from services.runtime.store.s3 import S3Store
 from services.runtime.store.s3_setup import S3User, set_up
 
 log = structlog.get_logger()
@@ -49,7 +56,22 @@ def prepare(settings: SetUpDeployment) -> str:
     users = [
         S3User(service=name, access_key=name, secret_key=secret) for name, secret in sorted(settings.users.items())
     ]
-    return set_up(settings.s3, users).note
+    note = set_up(settings.s3, users).note
+    store = S3Store(settings.s3, PrometheusMetrics())
+    try:
+        keep_networks(ModelShelf(store), settings.models)
+    finally:
+        store.close()
+    return note
+
+
+def keep_networks(shelf: ModelShelf, folder: Path) -> None:
+    """Put the networks of a folder where services find them after others were set up."""
+    model_set = read_model_set(folder, RECOMMENDED_FUSION)
+    for address in model_set.names:
+        shelf.put_network(folder / address)
+    shelf.put_set(model_set)
+    shelf.set_up(model_set.digest)
 
 
 def main() -> int:

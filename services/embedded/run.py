@@ -45,7 +45,7 @@ from services.runtime.http import Watched, WatchServer
 from services.runtime.metrics.prometheus import PrometheusMetrics
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import Segmenter
-from services.runtime.segmenter.sets import OpenSet, Segmenters, opened_here, voxel_sizes
+from services.runtime.segmenter.sets import OpenSet, OtherSets, Segmenters, opened_here, voxel_sizes
 from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.service import Ports, ServiceLoop
 from services.runtime.store.directory import DirectoryStore
@@ -195,9 +195,8 @@ class EmbeddedRun:
         voxel_of = voxel_sizes(ModelShelf(self.store), models)
         self._follow = FollowHandler(self.store, follow, self.metrics, voxel_of)
         self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects, voxel_of)
-        self._inference = InferenceHandler(
-            self._segmenter, self.store, self.metrics, self._clock, others=self._other_sets.of
-        )
+        others = OtherSets(self._other_sets.of, voxel_of)
+        self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock, others=others)
         handlers = (
             DetectHandler(self.store, profile, self.metrics, whole_field=settings.whole_field),
             self._follow,

@@ -13,7 +13,8 @@ from services.inference.handler import InferenceHandler
 from services.inference.shadow import ShadowHandler
 from services.runtime.deployment import open_set_of, segmenter_of
 from services.runtime.hosting import Site, host_handler
-from services.runtime.segmenter.sets import Segmenters
+from services.runtime.segmenter.sets import OtherSets, Segmenters, voxel_sizes
+from services.runtime.segmenter.shelf import ModelShelf
 
 
 class OtherProfileError(RuntimeError):
@@ -32,9 +33,9 @@ def make(site: Site) -> InferenceHandler:
     with ExitStack() as unless_made:
         unless_made.callback(segmenter.close)
         _require_profile(segmenter.profile.value, site.deployment.method.numeric_profile)
-        others = _published_sets(site)
+        others = OtherSets(_published_sets(site).of, voxel_sizes(ModelShelf(site.store), segmenter.model_set()))
         handler = InferenceHandler(
-            segmenter, site.store, site.metrics, site.clock, site.deployment.batch_crops, others=others.of
+            segmenter, site.store, site.metrics, site.clock, site.deployment.batch_crops, others=others
         )
         unless_made.pop_all()
     site.resources.callback(segmenter.close)

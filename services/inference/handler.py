@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import cv2
@@ -21,6 +21,7 @@ from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
 from services.runtime.segmenter.port import CropRefusedError, Normalisation, Plane, Segmented, Segmenter
+from services.runtime.segmenter.sets import OtherSets
 from services.runtime.segmenter.shelf import UnknownModelError
 from services.runtime.store.port import ArtefactStore
 
@@ -45,7 +46,7 @@ class InferenceHandler:
     batch_size
         Most crops per call of the segmenter.
     others
-        From the digest of another model set to its networks, for nuclei that were opened with it; None: there are none.
+        Other model sets, for nuclei that were opened with them; None: there are none.
     """
 
     name = "inference"
@@ -59,7 +60,7 @@ class InferenceHandler:
         clock: Clock,
         batch_size: int = 8,
         *,
-        others: Callable[[str], Segmenter] | None = None,
+        others: OtherSets | None = None,
     ) -> None:
         self._segmenter = segmenter
         self._others = others
@@ -119,7 +120,7 @@ class InferenceHandler:
         if digest == self._segmenter.model_set().digest:
             return self._segmenter
         try:
-            segmenter = self._others(digest) if self._others is not None else None
+            segmenter = self._others.segmenter_of(digest) if self._others is not None else None
         except UnknownModelError as error:
             raise PermanentError("other_models", str(error)) from error
         if segmenter is None:
@@ -193,7 +194,8 @@ class InferenceHandler:
 
     def _plane_voxel(self, crop: CropExtracted) -> VoxelSize:
         """Planes are stored at the voxel size of the models (design decision 3); z is that of the slices."""
-        side_nm = self._models(crop).voxel_size_nm
+        # What was segmented is said again without the networks that did it.
+        side_nm = self._others.voxel_of(crop.model_set) if self._others else self._models(crop).voxel_size_nm
         return VoxelSize(z_nm=crop.voxel_size.z_nm, y_nm=side_nm, x_nm=side_nm)
 
     def _key(self, crop: CropExtracted) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.contracts.model_card import ModelSet
@@ -15,6 +16,22 @@ from services.runtime.segmenter.shelf import ModelShelf, UnknownModelError
 MOST_OPEN = 3
 
 OpenSet = Callable[[str], Segmenter]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSets:
+    """Model sets besides the one that was deployed.
+
+    Attributes
+    ----------
+    segmenter_of
+        From a set's digest to its networks.
+    voxel_of
+        From a set's digest to the pixel edge of its networks, in nm.
+    """
+
+    segmenter_of: Callable[[str], Segmenter]
+    voxel_of: Callable[[str], float]
 
 
 class Segmenters:

@@ -27,7 +27,7 @@ from services.runtime.store.rewritten import read_latest
 NETWORKS, SETS = f"{MODELS}/networks", f"{MODELS}/sets"
 SET, SERVED = "set.json", "nucleus.mar"
 PARTS = (CARD, WEIGHTS, ARCHIVE)
-_SERVING = f"{MODELS}/serving.json"
+_SERVING, _SET_UP = f"{MODELS}/serving.json", f"{MODELS}/set-up.json"
 MOST_WANTED = 20
 
 
@@ -206,6 +206,13 @@ class ModelShelf:
         """Have model servers serve a set, and those before it as long as there is room."""
         wanted = [known for known in self.wanted() if known != digest]
         self._store.put(_SERVING, json.dumps([*wanted[-MOST_WANTED:], digest]).encode())
+
+    def set_up(self, digest: str) -> None:
+        """Note with which set a system is set up; model servers serve the one before beside it, for open nuclei."""
+        before = read_latest(self._store, _SET_UP)
+        if before is not None and json.loads(before) != digest:
+            self.serve(str(json.loads(before)))
+        self._store.put(_SET_UP, json.dumps(digest).encode())
 
     def wanted(self) -> tuple[str, ...]:
         """Return the digests of the sets that model servers should serve, the last one asked for last."""

@@ -16,7 +16,9 @@ from services.runtime.clock import ManualClock
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Received
 from services.runtime.metrics.recording import RecordingMetrics
-from services.runtime.segmenter.port import CropRefusedError, Normalisation, Plane, Segmented
+from services.runtime.segmenter.port import CropRefusedError, Normalisation, Plane, Segmented, Segmenter
+from services.runtime.segmenter.sets import OtherSets
+from services.runtime.segmenter.shelf import UnknownModelError
 from services.runtime.store.directory import DirectoryStore
 from tests.support.grey_segmenter import GreySegmenter
 from tests.support.messages import EXAMPLES
@@ -93,6 +95,21 @@ def test_a_crop_that_the_networks_refuse_is_a_fault_of_the_message(bench: Bench)
 def test_a_crop_pinned_to_other_networks_is_refused(bench: Bench) -> None:
     with pytest.raises(PermanentError, match="other_models"):
         bench.handler.handle([bench.crop(3, model_set="0" * 64)])
+
+
+def unknown(digest: str) -> Segmenter:
+    raise UnknownModelError(f"no model set {digest[:12]} was published")
+
+
+def test_what_other_networks_segmented_before_is_said_again_without_them(bench: Bench) -> None:
+    crop = bench.crop(3)
+    first = bench.handler.handle([crop])
+    since = InferenceHandler(
+        GreySegmenter(8.0), bench.store, bench.metrics, ManualClock(), others=OtherSets(unknown, lambda _: 16.0)
+    )
+    assert since.handle([crop]) == first
+    with pytest.raises(PermanentError, match=r"other_models: no model set"):
+        since.handle([bench.crop(4)])
 
 
 def test_a_dead_lettered_crop_travels_on_as_absent(bench: Bench) -> None:

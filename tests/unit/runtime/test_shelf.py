@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.contracts.model_card import RECOMMENDED_FUSION
+from services.deployed.__main__ import keep_networks
 from services.runtime.deployment import SHIPPED_MODELS
 from services.runtime.errors import PermanentError, TransientError
 from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS, published, read_model_set
@@ -170,3 +171,19 @@ def test_the_size_of_voxels_is_known_of_the_deployed_set_and_of_those_on_the_she
     store.put(f"models/sets/{'1' * 64}/set.json", store.get(ref))
     with pytest.raises(PermanentError, match="other_models"):
         voxel_of("1" * 64)
+
+
+def test_networks_of_the_set_up_before_are_served_beside_those_of_this_one(shelf: ModelShelf) -> None:
+    first, second = "1" * 64, "2" * 64
+    shelf.set_up(first)
+    shelf.set_up(first)
+    assert shelf.wanted() == ()
+    shelf.set_up(second)
+    assert shelf.wanted() == (first,)
+
+
+def test_the_set_up_job_puts_the_networks_that_it_comes_with_on_the_shelf(shelf: ModelShelf) -> None:
+    for _ in range(2):
+        keep_networks(shelf, SHIPPED_MODELS)
+        assert shelf.read_set(SHIPPED.digest) == SHIPPED
+        assert shelf.addresses() == tuple(sorted(SHIPPED.names))
