@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from services.cli.console import ERR, OUT
+from services.cli.console import ERR, OUT, progress_bar
 from services.cli.options import voxel_size
+from services.cli.review import register_review
 
 if TYPE_CHECKING:
     from services.trainer.annotations.dataset import AnnotatedDataset
     from services.trainer.annotations.findings import Finding
-    from services.trainer.annotations.importing import Told
     from services.trainer.splits import Leak, Sample, Split
 
 annotations_app = typer.Typer(
@@ -87,10 +86,10 @@ def import_(
         replace=replace,
         allow_empty_classes=allow_empty_classes,
     )
-    with _bar("importing") as told:
+    with progress_bar("importing") as told:
         dataset = import_annotations(order, told)
     if report:
-        with _bar("drawing") as told:
+        with progress_bar("drawing") as told:
             write_page(dataset, out / "report.html", told=told)
     if as_json:
         OUT.print_json(dataset.manifest.model_dump_json())
@@ -162,6 +161,37 @@ def split(
     OUT.print(f"wrote {out}", soft_wrap=True)
 
 
+def extend(
+    dataset: Dataset,
+    queues: Annotated[list[Path], typer.Argument(exists=True, file_okay=False, help="review queues")],
+    out: Annotated[Path, typer.Option(help="folder for the new data set")],
+    replace: Annotated[bool, typer.Option(help="replace a data set that is there")] = False,
+    report: Annotated[bool, typer.Option(help="write OUT/report.html")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Make a data set of DATASET's annotations and of what was accepted in review queues; both stay as they are.
+
+    Accepted images are learned from and never judge: splits put them into the training part only.
+    """
+    from services.trainer.annotations.dataset import read_dataset
+    from services.trainer.annotations.extending import ExtensionOrder
+    from services.trainer.annotations.extending import extend as extend_dataset
+    from services.trainer.annotations.page import write_page
+    from services.trainer.annotations.queues import read_queue
+
+    order = ExtensionOrder(read_dataset(dataset), [read_queue(folder) for folder in queues], out, replace)
+    with progress_bar("writing") as told:
+        extended = extend_dataset(order, told)
+    if report:
+        with progress_bar("drawing") as told:
+            write_page(extended, out / "report.html", told=told)
+    if as_json:
+        OUT.print_json(extended.manifest.model_dump_json())
+        return
+    _print_dataset(extended)
+    OUT.print(f"wrote {out}" + (f"; look at {out / 'report.html'}" if report else ""), soft_wrap=True)
+
+
 def show(
     dataset: Dataset,
     out: Annotated[Path | None, typer.Option(help="page to write; default: report.html in the data set")] = None,
@@ -179,7 +209,7 @@ def show(
         return
     parts = Split.model_validate_json(split_file.read_bytes()).part_of if split_file else {}
     page = out or dataset / "report.html"
-    with _bar("drawing") as told:
+    with progress_bar("drawing") as told:
         write_page(opened, page, {name: part.value for name, part in parts.items()}, told)
     _print_dataset(opened)
     OUT.print(f"wrote {page}", soft_wrap=True)
@@ -194,14 +224,6 @@ def _propose_map(masks: Path) -> None:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Told]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=ERR, transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
-
-
-@contextmanager
 def _nothing() -> Iterator[None]:
     yield
 
@@ -209,7 +231,10 @@ def _nothing() -> Iterator[None]:
 def _samples(dataset: AnnotatedDataset) -> list[Sample]:
     from services.trainer.splits import Sample
 
-    return [Sample(image.name, image.nucleus, image.z, image.similar) for image in dataset.manifest.images]
+    return [
+        Sample(image.name, image.nucleus, image.z, image.similar, image.pseudo_label is not None)
+        for image in dataset.manifest.images
+    ]
 
 
 def _planes(dataset: AnnotatedDataset, distance_nm: float) -> int:
@@ -222,9 +247,10 @@ def _planes(dataset: AnnotatedDataset, distance_nm: float) -> int:
 
 
 def _leaks_in(dataset: AnnotatedDataset, split_file: Path, distance_nm: float) -> tuple[Leak, ...]:
-    from services.trainer.splits import Split, leaks
+    from services.trainer.splits import Split, leaks, refuse_pseudo_judges
 
     made = Split.model_validate_json(split_file.read_bytes())
+    refuse_pseudo_judges(made, _samples(dataset))
     return leaks(made, _samples(dataset), _planes(dataset, distance_nm))
 
 
@@ -241,6 +267,8 @@ def _print_dataset(dataset: AnnotatedDataset) -> None:
     _print_findings([finding for image in manifest.images for finding in image.warnings])
     doubtful = sum(bool(image.warnings) for image in manifest.images)
     OUT.print(f"{len(manifest.images)} images, {doubtful} with warnings, {len(manifest.left_out)} files left out")
+    if manifest.pseudo_labelled:
+        OUT.print(f"{len(manifest.pseudo_labelled)} images are pseudo-labelled: they are learned from and never judge")
 
 
 def _print_findings(findings: list[Finding]) -> None:
@@ -267,12 +295,17 @@ def _print_split(dataset: AnnotatedDataset, made: Split) -> None:
         names = [name for name, mine in part_of.items() if mine.value == part]
         lacking = [name for name in dataset.manifest.class_ids if not any(entries[n].pixels.get(name) for n in names)]
         said = f" (no pixel of {', '.join(lacking)})" if lacking and part != "left_out" else ""
-        OUT.print(f"{part.replace('_', ' ')}: {len(names)} images{said}", highlight=False)
+        pseudo = sum(entries[name].pseudo_label is not None for name in names)
+        proposed = f", {pseudo} of them pseudo-labelled" if pseudo else ""
+        why = ", as they lie too near to images that judge" if pseudo and part == "left_out" else ""
+        OUT.print(f"{part.replace('_', ' ')}: {len(names)} images{proposed}{why}{said}", highlight=False)
 
 
 annotations_app.command("import", epilog=_IMPORT_EXAMPLES)(import_)
 annotations_app.command(epilog="Example: fibsem-nuclei annotations check annotated --split split.json")(check)
 annotations_app.command(epilog=_SPLIT_EXAMPLES)(split)
+register_review(annotations_app)
+annotations_app.command(epilog="Example: fibsem-nuclei annotations extend annotated queue --out extended")(extend)
 annotations_app.command(
     epilog="Examples: fibsem-nuclei annotations show annotated --out annotated.html; "
     "fibsem-nuclei annotations show annotated --json"

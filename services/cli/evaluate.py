@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,8 +42,10 @@ def evaluate(
     from services.evaluation.comparison import Settings
     from services.evaluation.folders import Folders
     from services.evaluation.reading import label_images
+    from services.trainer.annotations.dataset import refuse_queue
 
     found, known = _one(predicted, prediction, "PREDICTION"), _one(true, truth, "TRUTH")
+    refuse_queue(known)
     names = _class_names(known, classes)
     settings = Settings(names, tolerance_px=tolerance_px, resamples=resamples, seed=seed)
     if thin is not None:
@@ -51,6 +54,7 @@ def evaluate(
         folders = Folders(known / "labels", found, confidence, images or known / "images", partial)
     else:
         folders = Folders(known, found, confidence, images, partial)
+    folders = replace(folders, no_truth=_pseudo_labelled(folders.truth.parent))
     if known.is_dir() and (_is_dataset(known) or label_images(known)):
         content = _of_images(folders, settings, report, curves)
     elif report or curves or images or confidence or classes or thin or partial:
@@ -86,6 +90,18 @@ def _class_names(truth: Path, said: str | None) -> dict[int, str]:
         known = {c.class_id: str(c.name) for c in read_dataset(truth).manifest.classes}
         return {label: known.get(label, f"class_{label}") for label in range(max(known) + 1)}
     return {int(label): label.label for label in LabelClass}
+
+
+def _pseudo_labelled(truth: Path) -> frozenset[str]:
+    """Return the label files that networks proposed, if this is a data set, and say that they are left out."""
+    from services.trainer.annotations.dataset import read_dataset
+
+    if not _is_dataset(truth):
+        return frozenset()
+    names = read_dataset(truth).manifest.pseudo_labelled
+    if names:
+        OUT.print(f"{len(names)} pseudo-labelled images of {truth} are no truth and are left out", soft_wrap=True)
+    return frozenset(f"{name}.tif" for name in names)
 
 
 def _known(said: str, names: dict[int, str]) -> list[str]:

@@ -35,7 +35,7 @@ def train(
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
         report = _Bars(bars)
         published = train_recipe(
-            recipe, Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto"), threads
+            recipe, Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say), threads
         )
     for model in published:
         OUT.print(f"published {model}")
@@ -48,6 +48,10 @@ class _Bars:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
         self._warned: set[str] = set()
+
+    def say(self, said: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(said, markup=False, highlight=False, soft_wrap=True)
 
     def __call__(self, progress: TrainingProgress) -> None:
         name = progress.network

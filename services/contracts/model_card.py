@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from services.contracts.architectures import AnyArchitecture
 from services.contracts.classes import LabelClass, class_name
@@ -57,6 +57,24 @@ class DataSource(Value):
     sha256: Sha256
 
 
+class PseudoLabels(Value):
+    """Which of the images that a network learned from no person annotated.
+
+    Attributes
+    ----------
+    images
+        Names of those whose labels networks proposed and a person accepted.
+    networks
+        Addresses of the networks that proposed.
+    corrected
+        How many of them the person changed.
+    """
+
+    images: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    networks: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    corrected: Count
+
+
 class AnnotatedSource(Value):
     """Annotated images that a network learned from.
 
@@ -70,6 +88,8 @@ class AnnotatedSource(Value):
         Names of those in use.
     split, split_seed, distance_planes
         How they were divided from those that judge; see `services.trainer.splits`.
+    pseudo_labels
+        Those in use that no person annotated; None, and not written, if there are none.
     """
 
     dataset: Text
@@ -78,6 +98,14 @@ class AnnotatedSource(Value):
     split: Identifier
     split_seed: Count
     distance_planes: Count
+    pseudo_labels: PseudoLabels | None = None
+
+    @model_serializer(mode="wrap")
+    def _annotations_are_written_as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.pseudo_labels is None:
+            written.pop("pseudo_labels", None)
+        return written
 
 
 AnySource = DataSource | AnnotatedSource

@@ -32,6 +32,8 @@ class Folders:
         TIFFs of what was segmented, for pictures. None without.
     partial
         Whether images without a prediction are left out rather than refused.
+    no_truth
+        Names of images that are not compared, as their labels in `truth` are no truth.
     """
 
     truth: Path
@@ -39,6 +41,7 @@ class Folders:
     confidence: Path | None = None
     images: Path | None = None
     partial: bool = False
+    no_truth: frozenset[str] = frozenset()
 
 
 def compare_folders(folders: Folders, settings: Settings) -> Comparison:
@@ -67,7 +70,7 @@ def names_of(folders: Folders) -> list[str]:
     for folder in (folders.truth, folders.prediction):
         if not folder.is_dir():
             raise EvaluationInputError(f"{folder} is not a folder")
-    true, predicted = label_images(folders.truth).keys(), label_images(folders.prediction).keys()
+    true, predicted = (label_images(folder).keys() - folders.no_truth for folder in (folders.truth, folders.prediction))
     unpaired = sorted(predicted - true if folders.partial else predicted ^ true)
     if unpaired:
         said = "" if folders.partial or not true - predicted else "; --partial leaves out what was not predicted"

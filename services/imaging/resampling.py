@@ -151,6 +151,21 @@ def most_likely(
 ) -> Grey:
     """Return the most likely class of each pixel of a finer image; borders run between the pixels of the coarser one.
 
+    As `most_likely_sure`, without how likely it is.
+
+    Examples
+    --------
+    >>> most_likely(np.array([[[0.9, 0.6, 0.0]], [[0.1, 0.4, 1.0]]], np.float32), (1, 6), 16.0, (16.0, 8.0))
+    array([[0, 0, 0, 1, 1, 1]], dtype=uint8)
+    """
+    return most_likely_sure(probabilities, shape_yx, from_nm, to_nm)[0]
+
+
+def most_likely_sure(
+    probabilities: NDArray[np.float32], shape_yx: tuple[int, int], from_nm: float, to_nm: tuple[float, float]
+) -> tuple[Grey, Grey]:
+    """Return the most likely class of each pixel of a finer image, and how likely it is.
+
     Parameters
     ----------
     probabilities
@@ -162,23 +177,25 @@ def most_likely(
 
     Returns
     -------
-    numpy.ndarray
-        uint8, the number of the class; of equal ones the first.
+    tuple of numpy.ndarray
+        uint8, the number of the class, of equal ones the first; and 255 times its probability, rounded.
 
     Examples
     --------
-    >>> most_likely(np.array([[[0.9, 0.6, 0.0]], [[0.1, 0.4, 1.0]]], np.float32), (1, 6), 16.0, (16.0, 8.0))
-    array([[0, 0, 0, 1, 1, 1]], dtype=uint8)
+    >>> most_likely_sure(np.array([[[0.8, 0.2]], [[0.2, 0.8]]], np.float32), (1, 2), 16.0, (16.0, 16.0))[1]
+    array([[204, 204]], dtype=uint8)
     """
     rows, columns = shape_yx
-    answer = np.empty(shape_yx, np.uint8)
+    answer, sure = np.empty(shape_yx, np.uint8), np.empty(shape_yx, np.uint8)
     wide = _interpolated(np.asarray(probabilities, np.float64), columns, to_nm[1] / from_nm)
     tall = np.ascontiguousarray(np.swapaxes(wide, 1, 2))
     # By bands of columns: all classes of a large image at once would take many times its memory.
     for first in range(0, columns, _BAND_PX):
         band = slice(first, first + _BAND_PX)
-        answer[:, band] = _interpolated(tall[:, band], rows, to_nm[0] / from_nm).argmax(axis=0).T
-    return answer
+        finer = _interpolated(tall[:, band], rows, to_nm[0] / from_nm)
+        answer[:, band] = finer.argmax(axis=0).T
+        sure[:, band] = np.rint(255 * np.clip(finer.max(axis=0), 0, 1)).T
+    return answer, sure
 
 
 def _shape(image_yx: NDArray[np.integer]) -> tuple[int, int]:

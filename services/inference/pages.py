@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from services.contracts.model_card import FixedNormalisation, Normalising
 from services.imaging.grey import GreyStatistics, freeze, histogram, to_uint8
 from services.imaging.resampling import labels_to_shape
 from services.imaging.tiff import GreyPlane, TiffReader, inspect
+from services.imaging.tiff_faults import TiffError
 
 Plane = NDArray[np.uint8]
 
@@ -25,7 +27,7 @@ class MixedDepthError(ValueError):
 
 def page_count(path: Path) -> int:
     """Return the number of pages of a TIFF."""
-    with path.open("rb") as file:
+    with _named(path), path.open("rb") as file:
         return len(inspect(file).pages)
 
 
@@ -48,7 +50,13 @@ def mapped_pages(path: Path, grey: GreyStatistics) -> Iterator[Plane]:
     MixedDepthError
         If a page has another depth than grey was frozen for.
     """
-    return (to_uint8(_of_depth(page, grey), grey.low, grey.high) for page in _pages(path))
+    return (to_uint8(_of_depth(page, grey, path), grey.low, grey.high) for page in _pages(path))
+
+
+def mapped_page(path: Path, page: int, grey: GreyStatistics) -> Plane:
+    """Return one page of a file as an 8-bit plane; see `mapped_pages`."""
+    with _named(path), path.open("rb") as file:
+        return to_uint8(_of_depth(TiffReader(file).read(page), grey, path), grey.low, grey.high)
 
 
 def brought_back(labels_yx: Plane, shape_yx: tuple[int, ...], model_nm: float, image_nm: tuple[float, float]) -> Plane:
@@ -70,9 +78,21 @@ def brought_back(labels_yx: Plane, shape_yx: tuple[int, ...], model_nm: float, i
 
 def _pages(path: Path) -> Iterator[GreyPlane]:
     with path.open("rb") as file:
-        reader = TiffReader(file)
+        with _named(path):
+            reader = TiffReader(file)
         for page in range(len(reader.description.pages)):
-            yield reader.read(page)
+            with _named(path):
+                plane = reader.read(page)
+            yield plane
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have what is wrong with a TIFF say which file it is."""
+    try:
+        yield
+    except TiffError as fault:
+        raise type(fault)(f"{path.name}: {fault}") from fault
 
 
 def _first_grey(paths: list[Path], first_slices: int) -> GreyStatistics:
@@ -91,9 +111,9 @@ def _freeze(histograms: list[NDArray[np.int64]]) -> GreyStatistics:
     return freeze(histograms)
 
 
-def _of_depth(page: GreyPlane, grey: GreyStatistics) -> GreyPlane:
+def _of_depth(page: GreyPlane, grey: GreyStatistics, path: Path) -> GreyPlane:
     """Refuse a page whose depth is not the one that grey was frozen for."""
     wide = (grey.low, grey.high) != (0.0, 255.0)
     if wide != (page.dtype == np.uint16):
-        raise MixedDepthError("some images have 8 bits and others 16")
+        raise MixedDepthError(f"{path.name}: some images have 8 bits and others 16: give them apart")
     return page

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.contracts.model_card import AnnotatedSource
+from services.contracts.model_card import AnnotatedSource, PseudoLabels
 from services.imaging.grey import GreyStatisticsError, freeze, histogram
 from services.trainer.annotations.dataset import AnnotatedDataset, ImageEntry
 from services.trainer.datasets import DataRequestError, PlaneSet
-from services.trainer.splits import Part, Sample, Split
+from services.trainer.splits import Part, Sample, Split, refuse_pseudo_judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class AnnotatedParts:
 def samples_of(dataset: AnnotatedDataset) -> tuple[Sample, ...]:
     """Return the images of a data set as splits see them; those without a label are left out."""
     return tuple(
-        Sample(entry.name, entry.nucleus, entry.z, entry.similar)
+        Sample(entry.name, entry.nucleus, entry.z, entry.similar, entry.pseudo_label is not None)
         for entry in dataset.manifest.images
         if entry.labelled_px
     )
@@ -51,10 +51,13 @@ def divided(dataset: AnnotatedDataset, split: Split) -> AnnotatedParts:
     ------
     DataRequestError
         If the split names an image that the data set lacks, or the training images have one grey value.
+    PseudoJudgeError
+        If the split has an image judge networks, or taught near one that does, whose labels networks proposed.
     """
     known = {entry.name: entry for entry in dataset.manifest.images}
     if strange := sorted(set(split.part_of) - set(known)):
         raise DataRequestError(f"{dataset.folder.name} has no images {strange[:5]}, which the split names")
+    refuse_pseudo_judges(split, samples_of(dataset))
     source = AnnotatedSource(
         dataset=dataset.folder.name,
         sha256=dataset_hash(dataset),
@@ -62,6 +65,7 @@ def divided(dataset: AnnotatedDataset, split: Split) -> AnnotatedParts:
         split=split.kind,
         split_seed=split.seed,
         distance_planes=split.distance_planes,
+        pseudo_labels=_pseudo_labels([known[name] for name in split.training]),
     )
     mean, sd = _grey_of(dataset, split.training)
     loaded = {
@@ -76,10 +80,22 @@ def divided(dataset: AnnotatedDataset, split: Split) -> AnnotatedParts:
 
 
 def dataset_hash(dataset: AnnotatedDataset) -> str:
-    """Return a hash of classes, names and pixels of a data set."""
+    """Return a hash of classes, names and pixels of a data set, and of which images nobody annotated."""
     lines = [f"{c.class_id} {c.name}" for c in dataset.manifest.classes]
     lines += [f"{image.name} {image.image_sha256} {image.label_sha256}" for image in dataset.manifest.images]
+    lines += [f"pseudo {name}" for name in dataset.manifest.pseudo_labelled]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _pseudo_labels(entries: Sequence[ImageEntry]) -> PseudoLabels | None:
+    proposed = {entry.name: entry.pseudo_label for entry in entries if entry.pseudo_label is not None}
+    if not proposed:
+        return None
+    return PseudoLabels(
+        images=tuple(proposed),
+        networks=tuple(sorted({address for label in proposed.values() for address in label.networks})),
+        corrected=sum(label.corrected for label in proposed.values()),
+    )
 
 
 def _grey_of(dataset: AnnotatedDataset, names: Sequence[str]) -> tuple[float, float]:

@@ -55,6 +55,8 @@ class DataSets:
         Turns scores into what the card says of them.
     sha256
         Of what the recipe does not say itself.
+    remark
+        What a person should know of the data; empty if there is nothing.
     """
 
     training: Sequence[PlaneSet]
@@ -65,6 +67,7 @@ class DataSets:
     normalisation: Normalising
     scored: Callable[[tuple[ClassScore, ...]], HeldOutScores | AnnotatedScores]
     sha256: str = ""
+    remark: str = ""
 
 
 def phantom_data(recipe: Recipe, network: NetworkRecipe, work: Path, grow: Grow) -> DataSets:
@@ -154,7 +157,22 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
             classes=classes,
         ),
         sha256=hashlib.sha256(f"{parts.source.sha256}\n{split.model_dump_json()}".encode()).hexdigest(),
+        remark=_said_of_pseudo_labels(dataset, split),
     )
+
+
+def _said_of_pseudo_labels(dataset: AnnotatedDataset, split: Split) -> str:
+    """Say how many of the images that are learned from nobody annotated, and how many could not be used."""
+    pseudo = {*dataset.manifest.pseudo_labelled}
+    if not pseudo:
+        return ""
+    used = pseudo & {*split.training}
+    said = f"learns from {len(split.training)} images of {dataset.folder.name}, {len(used)} of them pseudo-labelled"
+    if near := pseudo & {*split.left_out}:
+        said += f"; {len(near)} pseudo-labelled ones are left out, as they lie too near to images that judge"
+    if unnamed := pseudo - used - near:
+        said += f"; {len(unnamed)} pseudo-labelled ones are in no part of the split"
+    return f"{said}; only annotated images judge"
 
 
 def _split(dataset: AnnotatedDataset, data: AnnotatedRecipe, here: Path) -> Split:

@@ -173,6 +173,7 @@ class Job:
             self._heard,
             self._is_over,
             self._bench.accelerator,
+            lambda said: log.info("learns_from_pseudo_labels", request=self._request.request_id, said=said),
         )
         folders = train(recipe, place, self._bench.threads)
         return self._publish(folders) if is_first_process() else ()

@@ -57,6 +57,8 @@ class Workplace:
         Asked before each batch.
     accelerator
         `auto`, `cpu` or `gpu`.
+    remark
+        Hears what a person should know of the data, before the first batch.
     """
 
     out: Path
@@ -65,6 +67,7 @@ class Workplace:
     report: Report
     cancelled: Callable[[], bool] = lambda: False
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    remark: Callable[[str], None] = lambda _said: None
 
 
 def train(recipe_path: Path, workplace: Workplace, threads: int | None = None) -> tuple[Path, ...]:
@@ -181,6 +184,8 @@ def fit_of(network: NetworkRecipe, sizes: Sizes, accelerator: Literal["auto", "c
 def _network(recipe: Recipe, network: NetworkRecipe, workplace: Workplace, here: Path) -> Path | None:
     """Train and publish a network; the processes of further devices only train."""
     data = data_of(recipe, network, workplace, here)
+    if data.remark:
+        workplace.remark(f"{network.name} {data.remark}")
     training, sizes = training_of(recipe, network, data, workplace, here)
     decided = f"{data.sha256}\n{sizes}"
     folder = workplace.work / f"{network.name}-{recipe.digest_of(network, decided)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -25,6 +25,10 @@ REFERENCE_VOXEL_NM = 4.0
 
 class SplitError(ValueError):
     """The images cannot be divided as asked; the message says how they can."""
+
+
+class PseudoJudgeError(SplitError):
+    """A split has labels that a network proposed judge a network, or taught beside images that do."""
 
 
 class Part(StrEnum):
@@ -52,12 +56,15 @@ class Sample:
         Nucleus or stack, and plane; None where they cannot be told.
     similar
         Names of images that show the same or nearly the same.
+    is_pseudo
+        Whether a network proposed its labels: it may be learned from and never judges.
     """
 
     name: str
     nucleus: str | None = None
     z: int | None = None
     similar: tuple[str, ...] = ()
+    is_pseudo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +181,10 @@ def split_by_image(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -> 
     >>> len(split.training), len(split.validation), len(split.test)
     (211, 23, 26)
     """
+    return _judged_by_annotations(samples, rule, _by_image)
+
+
+def _by_image(samples: Sequence[Sample], rule: SplitRule) -> Split:
     names = sorted(sample.name for sample in samples)
     _check_enough(len(names))
     order = RandomState(MANUSCRIPT_SHUFFLE_SEED).permutation(len(names))
@@ -201,14 +212,18 @@ def split_by_place(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -> 
     SplitError
         If the images are too few, or lie too near each other to be divided.
     """
+    return _judged_by_annotations(samples, rule, _by_place)
+
+
+def _by_place(samples: Sequence[Sample], rule: SplitRule) -> Split:
     try:
-        by_nucleus = split_by_nucleus(samples, rule)
+        by_nucleus = _by_nucleus(samples, rule)
     except SplitError:
-        return split_by_block(samples, rule)
+        return _by_block(samples, rule)
     wanted = {Part.TEST: rule.test, Part.VALIDATION: rule.validation}
     shares = {Part.TEST: len(by_nucleus.test), Part.VALIDATION: len(by_nucleus.validation)}
     fits = all(0.5 <= shares[part] / (share * len(samples)) <= 2 for part, share in wanted.items())
-    return by_nucleus if fits else split_by_block(samples, rule)
+    return by_nucleus if fits else _by_block(samples, rule)
 
 
 def split_by_nucleus(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -> Split:
@@ -219,6 +234,10 @@ def split_by_nucleus(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -
     SplitError
         If there are fewer than three groups.
     """
+    return _judged_by_annotations(samples, rule, _by_nucleus)
+
+
+def _by_nucleus(samples: Sequence[Sample], rule: SplitRule) -> Split:
     groups = _groups(samples)
     if len(groups) < 3:
         raise SplitError(f"{len(groups)} nuclei cannot make three parts: divide by z-block")
@@ -248,6 +267,10 @@ def split_by_block(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -> 
     SplitError
         If the images are too few, or lie too near each other to be divided.
     """
+    return _judged_by_annotations(samples, rule, _by_block)
+
+
+def _by_block(samples: Sequence[Sample], rule: SplitRule) -> Split:
     _check_enough(len(samples))
     generator = RandomState(rule.seed)
     line = _along_z(samples, generator)
@@ -262,6 +285,64 @@ def split_by_block(samples: Sequence[Sample], rule: SplitRule = SplitRule()) -> 
             "each other; annotate planes further apart, or ask for a smaller distance"
         )
     return _split("z-block", rule, parts)
+
+
+def _judged_by_annotations(
+    samples: Sequence[Sample], rule: SplitRule, divide: Callable[[Sequence[Sample], SplitRule], Split]
+) -> Split:
+    """Divide what people annotated as if there were nothing else; what networks labelled is learned from, or left out.
+
+    So the parts that judge are the same with and without pseudo-labels, and scores can be compared.
+    """
+    split = divide([sample for sample in samples if not sample.is_pseudo], rule)
+    pseudo = sorted(sample.name for sample in samples if sample.is_pseudo)
+    if not pseudo:
+        return split
+    near = _pseudo_near_judges(split, samples, rule.distance_planes)
+    return split.model_copy(
+        update={
+            "training": tuple(sorted({*split.training, *pseudo} - near)),
+            "left_out": tuple(sorted({*split.left_out, *near})),
+        }
+    )
+
+
+def _pseudo_near_judges(split: Split, samples: Sequence[Sample], distance_planes: int) -> set[str]:
+    """Names of images that networks labelled and that show nearly what an image shows that judges.
+
+    Within the distance along z, even where a split by image lets annotated neighbours leak; where whole nuclei are
+    kept together, anywhere in a nucleus that judges.
+    """
+    judges = {*split.validation, *split.test}
+    judged = {s.nucleus for s in samples if s.name in judges} - {None} if split.kind == "nucleus" else set()
+    pseudo = {s.name for s in samples if s.is_pseudo}
+    near = {s.name for s in samples if s.is_pseudo and s.nucleus in judged}
+    for pair in _near_pairs([s for s in samples if s.name in judges | pseudo], distance_planes):
+        near |= ({pair.first} & pseudo if pair.second in judges else set()) | (
+            {pair.second} & pseudo if pair.first in judges else set()
+        )
+    return near - judges
+
+
+def refuse_pseudo_judges(split: Split, samples: Sequence[Sample]) -> None:
+    """Refuse a split in which labels that networks proposed judge, or teach too near to images that do.
+
+    Raises
+    ------
+    PseudoJudgeError
+        With the names of the images, and what to do.
+    """
+    pseudo = {sample.name for sample in samples if sample.is_pseudo}
+    if judging := sorted(pseudo & {*split.validation, *split.test}):
+        raise PseudoJudgeError(
+            f"networks proposed the labels of {judging[:5]}, which are to judge networks: only annotations judge; "
+            "divide anew (fibsem-nuclei annotations split)"
+        )
+    if near := sorted(_pseudo_near_judges(split, samples, split.distance_planes) & {*split.training}):
+        raise PseudoJudgeError(
+            f"networks proposed the labels of {near[:5]}, which show nearly the same as images that judge: leave them "
+            "out, or divide anew (fibsem-nuclei annotations split)"
+        )
 
 
 def leaks(split: Split, samples: Sequence[Sample], distance_planes: int) -> tuple[Leak, ...]:

@@ -1,6 +1,6 @@
 """`docker compose up` with the simulated microscope, to a finished result that equals a local run's.
 
-Meanwhile the model server takes published networks over, which a decision names, and a trainer waits for work.
+Meanwhile the model server takes published networks over, which a decision names.
 Everything is built on a base of Debian's packages, since nothing need be pulled for that: Kafka, MinIO, TorchServe,
 Prometheus, Alertmanager and every service. Grafana cannot be built that way; its panels are proven elsewhere.
 """
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(5400)]
 PROJECT = "fibsem-nuclei-test"
 STARTED = (
     "kafka", "minio", "torchserve", "prometheus", "alertmanager",
-    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "trainer", "shadow",
+    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "shadow",
 )  # fmt: skip
 # Behind the last slice: results stay those of the networks that are deployed.
 NEVER = "100000"
@@ -79,7 +79,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:
     stack.run("up", "--detach", "--no-build", *STARTED)
     (tmp_path / "results" / "networks").mkdir()
-    address = altered(tmp_path / "results" / "networks", "sc", licence="BSD-3-Clause (again)")
+    address = altered(tmp_path / "results" / "networks", "membrane", licence="BSD-3-Clause (again)")
     stack.operate("models", "publish", "stack", f"/results/networks/{address}")
     stack.operate("models", "use", "stack", address, "--from-z", NEVER)
     stack.run("--profile", "simulate", "up", "--detach", "--no-build", "microscope")

@@ -47,6 +47,22 @@ class WindowSizes:
     window_planes: int = WINDOW_PLANES
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decided:
+    """What a network says of a plane or a stack of planes.
+
+    Attributes
+    ----------
+    channels
+        uint8, (y, x) or (z, y, x): the likeliest channel; of equal ones the first.
+    confidence
+        uint8, of that shape: 255 times the probability of that channel, rounded.
+    """
+
+    channels: Plane
+    confidence: Plane
+
+
 class BlendedNetwork:
     """One network, ready to label.
 
@@ -92,14 +108,20 @@ class BlendedNetwork:
         numpy.ndarray
             uint8, (z, y, x), channels of the network.
         """
-        values = (grey_zyx.astype(np.float32) - np.float32(mean)) / np.float32(sd)
-        if not self._is_flat:
-            return _decided(self.probabilities(values[None]))
-        planes = [self._labelled_plane(values, z) for z in range(len(values))]
-        return np.stack(planes)
+        return self._decide(grey_zyx, mean, sd).channels
 
     def label_stream(self, planes: Iterable[Plane], mean: float, sd: float) -> Iterator[Plane]:
-        """Yield the channels of each plane of a stack in turn; only a few planes are held at a time.
+        """Yield the channels of each plane of a stack in turn; see `decided_stream`."""
+        return (answer.channels for answer in self.decided_stream(planes, mean, sd) if answer is not None)
+
+    def decided_stream(
+        self,
+        planes: Iterable[Plane],
+        mean: float,
+        sd: float,
+        wanted: Callable[[int], bool] = lambda _plane: True,
+    ) -> Iterator[Decided | None]:
+        """Yield what is said of each plane of a stack in turn; only a few planes are held at a time.
 
         Parameters
         ----------
@@ -107,6 +129,9 @@ class BlendedNetwork:
             uint8, (y, x), of one shape, in order of z.
         mean, sd
             Normalisation.
+        wanted
+            By position, whether a plane's answer is wanted; nothing is computed for others alone, and None is yielded
+            or an answer that fell off. What is wanted decides nothing about an answer.
         """
         core, margin = (1, self.neighbours) if self._is_flat else (CORE_PLANES, MARGIN_PLANES)
         coming, held, first, at = iter(planes), list[Plane](), 0, 0
@@ -115,19 +140,23 @@ class BlendedNetwork:
             here = at - first
             if here >= len(held):
                 return
-            if self._is_flat:
+            numbers = range(at, at + min(core, len(held) - here))
+            if not any(wanted(number) for number in numbers):
+                yield from (None for _ in numbers)
+            elif self._is_flat:
                 around = np.clip(np.arange(here - margin, here + margin + 1), 0, len(held) - 1)
-                yield self.label_middle(np.stack([held[z] for z in around]), mean, sd)
+                yield self._decide_middle(np.stack([held[z] for z in around]), mean, sd)
             else:
-                yield from self.label(np.stack(held), mean, sd)[here : here + core]
+                block = self._decide(np.stack(held), mean, sd)
+                shown = slice(here, here + core)
+                yield from map(Decided, block.channels[shown], block.confidence[shown])
             at += core
             dropped = max(0, at - margin - first)
             held, first = held[dropped:], first + dropped
 
     def label_middle(self, around_zyx: Plane, mean: float, sd: float) -> Plane:
         """Return the channels of the middle plane of a stack of `2 * neighbours + 1`, uint8 (y, x)."""
-        values = (around_zyx.astype(np.float32) - np.float32(mean)) / np.float32(sd)
-        return _decided(self.probabilities(values))
+        return self._decide_middle(around_zyx, mean, sd).channels
 
     def probabilities(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each channel.
@@ -150,7 +179,18 @@ class BlendedNetwork:
             blend.add(self._answer(padded[(slice(None), *where)]), where)
         return blend.mean()[(slice(None), *(slice(size) for size in shape))]
 
-    def _labelled_plane(self, values: NDArray[np.float32], z: int) -> Plane:
+    def _decide(self, grey_zyx: Plane, mean: float, sd: float) -> Decided:
+        values = (grey_zyx.astype(np.float32) - np.float32(mean)) / np.float32(sd)
+        if not self._is_flat:
+            return _decided(self.probabilities(values[None]))
+        planes = [self._decide_plane(values, z) for z in range(len(values))]
+        return Decided(np.stack([plane.channels for plane in planes]), np.stack([plane.confidence for plane in planes]))
+
+    def _decide_middle(self, around_zyx: Plane, mean: float, sd: float) -> Decided:
+        values = (around_zyx.astype(np.float32) - np.float32(mean)) / np.float32(sd)
+        return _decided(self.probabilities(values))
+
+    def _decide_plane(self, values: NDArray[np.float32], z: int) -> Decided:
         around = np.clip(np.arange(z - self.neighbours, z + self.neighbours + 1), 0, len(values) - 1)
         return _decided(self.probabilities(values[around]))
 
@@ -174,5 +214,6 @@ class BlendedNetwork:
         )
 
 
-def _decided(probabilities: NDArray[np.float32]) -> Plane:
-    return np.asarray(probabilities.argmax(axis=0), np.uint8)
+def _decided(probabilities: NDArray[np.float32]) -> Decided:
+    confidence = np.rint(255 * np.clip(probabilities.max(axis=0), 0, 1)).astype(np.uint8)
+    return Decided(np.asarray(probabilities.argmax(axis=0), np.uint8), confidence)

@@ -42,19 +42,29 @@ class Collection:
 
 def with_warnings(seen: Collection, class_map: ClassMap) -> list[ImageEntry]:
     """Return the entries with the warnings that need all images, and with the names of images that show the same."""
-    return _with_doubts(_with_similar(seen), seen.looks, class_map)
+    return _with_doubts(with_similar(seen), seen.looks, class_map)
 
 
-def _with_similar(seen: Collection) -> list[ImageEntry]:
-    """Return the entries with the names of images that show the same, and a warning for each."""
+def with_similar(seen: Collection, known: int = 0) -> list[ImageEntry]:
+    """Return the entries with the names of images that show the same, and a warning for each.
+
+    Parameters
+    ----------
+    seen
+        All images.
+    known
+        So many of the first were compared with each other before.
+    """
     entries = list(seen.entries)
     same = same_pixels([entry.image_sha256 for entry in entries])
     for first, second in same:
+        if second < known:
+            continue
         labels = "the same labels" if entries[first].label_sha256 == entries[second].label_sha256 else "OTHER labels"
         _tie(entries, first, second, FindingKind.DUPLICATE_IMAGE, f"shows the same image as {{}}, with {labels}")
-    known = set(same)
+    exact = set(same)
     for first, second, move in candidate_pairs(seen.prints):
-        if (first, second) in known or entries[first].image_sha256 == entries[second].image_sha256:
+        if second < known or (first, second) in exact or entries[first].image_sha256 == entries[second].image_sha256:
             continue
         one, other = (seen.image(entries[index].name) for index in (first, second))
         alike = likeness(one, TRANSFORMS[move](other))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +19,16 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from services.contracts.model_card import Fraction
 from services.contracts.values import Count, Identifier, Pixels, Sha256, Text, Value, VoxelSize, ZIndex
 from services.trainer.annotations.class_map import UNLABELLED, UNLABELLED_NAME, ClassNumber
 from services.trainer.annotations.findings import (
@@ -31,8 +41,16 @@ from services.trainer.annotations.findings import (
 )
 
 Plane = NDArray[np.uint8]
-MANIFEST = "dataset.json"
-_READING_FAULTS = (OSError, ValueError, KeyError, IndexError, RuntimeError)
+MANIFEST, QUEUE_MANIFEST = "dataset.json", "review-queue.json"
+_READING_FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 
 class DatasetClass(Value):
@@ -40,6 +58,32 @@ class DatasetClass(Value):
 
     class_id: ClassNumber
     name: Identifier
+
+
+class PseudoLabel(Value):
+    """Why an image is labelled that nobody annotated: networks proposed its labels, and a person accepted them.
+
+    Attributes
+    ----------
+    queue
+        Name of the review queue's folder.
+    networks
+        Addresses of those that proposed.
+    least_confidence
+        Pixels of lower confidence were left unlabelled.
+    corrected
+        Whether the person changed the proposal.
+    accepted_by, accepted_at, reason
+        Who accepted it, when, and why if that was said.
+    """
+
+    queue: Text
+    networks: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    least_confidence: Fraction
+    corrected: bool
+    accepted_by: Text
+    accepted_at: AwareDatetime
+    reason: str = ""
 
 
 class ImageEntry(Value):
@@ -61,6 +105,9 @@ class ImageEntry(Value):
         Images that show the same or nearly the same, by name.
     warnings
         What a person should look at.
+    pseudo_label
+        Where the labels come from if no person drew them: such an image is learned from and never judges a network.
+        None for annotations, and not written then.
     """
 
     name: Identifier
@@ -76,6 +123,14 @@ class ImageEntry(Value):
     pixels: dict[str, Count]
     similar: tuple[Identifier, ...] = ()
     warnings: tuple[Finding, ...] = ()
+    pseudo_label: PseudoLabel | None = None
+
+    @model_serializer(mode="wrap")
+    def _annotations_are_written_as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.pseudo_label is None:
+            written.pop("pseudo_label", None)
+        return written
 
     @property
     def labelled_px(self) -> int:
@@ -140,6 +195,11 @@ class Manifest(Value):
         """Id by class name."""
         return {c.name: c.class_id for c in self.classes}
 
+    @property
+    def pseudo_labelled(self) -> tuple[str, ...]:
+        """Names of the images whose labels networks proposed."""
+        return tuple(image.name for image in self.images if image.pseudo_label is not None)
+
     def pixels(self) -> dict[str, int]:
         """Return the pixels of all images together, by class name."""
         names = [*self.class_ids, UNLABELLED_NAME]
@@ -179,7 +239,7 @@ class AnnotatedDataset:
             If there is none of that name, or its files cannot be read or are not as the manifest says.
         """
         entry = self.entry(name)
-        image, labels = (_read_plane(self.folder / part / f"{name}.tif") for part in ("images", "labels"))
+        image, labels = (read_plane(self.folder / part / f"{name}.tif") for part in ("images", "labels"))
         if image.shape != (entry.height_px, entry.width_px) or labels.shape != image.shape:
             raise NotADatasetError(f"{name} has shapes {image.shape} and {labels.shape}, not what {MANIFEST} says")
         return Pair(name, image, labels)
@@ -205,6 +265,7 @@ def read_dataset(folder: Path) -> AnnotatedDataset:
     NotADatasetError
         If the folder holds none.
     """
+    refuse_queue(folder)
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except OSError as fault:
@@ -212,6 +273,17 @@ def read_dataset(folder: Path) -> AnnotatedDataset:
     except ValidationError as fault:
         raise NotADatasetError(f"{folder / MANIFEST} is not valid: {fault}") from fault
     return AnnotatedDataset(folder, manifest)
+
+
+def refuse_queue(path: Path) -> None:
+    """Raise `NotADatasetError` if a path is a review queue or lies in one: what it holds is proposed, not annotated."""
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / QUEUE_MANIFEST).is_file():
+            raise NotADatasetError(
+                f"{path} belongs to a review queue, and proposals are no annotations: look at them (fibsem-nuclei "
+                f"annotations review {folder}), accept those that are right (annotations accept), and add these to a "
+                "data set (annotations extend)"
+            )
 
 
 def pixel_hash(plane_yx: NDArray[Any]) -> str:
@@ -261,7 +333,13 @@ class Draft:
     class_ids: Mapping[str, int]
     _manifest: Manifest | None = field(default=None, init=False)
 
-    def add(self, pair: Pair, origin: Origin, warnings: Sequence[Finding] = ()) -> ImageEntry:
+    def add(
+        self,
+        pair: Pair,
+        origin: Origin,
+        warnings: Sequence[Finding] = (),
+        pseudo_label: PseudoLabel | None = None,
+    ) -> ImageEntry:
         """Write a pair and return its entry.
 
         Raises
@@ -269,9 +347,7 @@ class Draft:
         ValueError
             If shapes or types differ from what a pair is, or a label is no class.
         """
-        _check_pair(pair, self.class_ids)
-        _write_plane(self.folder / "images" / f"{pair.name}.tif", pair.image_yx)
-        _write_plane(self.folder / "labels" / f"{pair.name}.tif", pair.labels_yx)
+        self._write(pair)
         return ImageEntry(
             name=pair.name,
             height_px=pair.image_yx.shape[0],
@@ -285,7 +361,26 @@ class Draft:
             z=origin.z,
             pixels=pixels_by_class(pair.labels_yx, self.class_ids),
             warnings=tuple(warnings),
+            pseudo_label=pseudo_label,
         )
+
+    def keep(self, pair: Pair, entry: ImageEntry) -> ImageEntry:
+        """Write a pair of another data set; return its entry as it was there.
+
+        Raises
+        ------
+        NotADatasetError
+            If the pixels are not those that the entry vouches for.
+        """
+        if (pixel_hash(pair.image_yx), pixel_hash(pair.labels_yx)) != (entry.image_sha256, entry.label_sha256):
+            raise NotADatasetError(f"{entry.name} changed since its import: import it again")
+        self._write(pair)
+        return entry
+
+    def _write(self, pair: Pair) -> None:
+        _check_pair(pair, self.class_ids)
+        write_plane(self.folder / "images" / f"{pair.name}.tif", pair.image_yx)
+        write_plane(self.folder / "labels" / f"{pair.name}.tif", pair.labels_yx)
 
     def finish(self, manifest: Manifest) -> None:
         """Say what was written; without it, leaving the context writes nothing."""
@@ -395,14 +490,22 @@ def _check_pair(pair: Pair, class_ids: Mapping[str, int]) -> None:
         raise ValueError(f"{pair.name}: labels {strange} are no classes; classes: {dict(class_ids)}")
 
 
-def _write_plane(path: Path, plane_yx: Plane) -> None:
+def write_plane(path: Path, plane_yx: Plane) -> None:
+    """Write a plane, uint8 (y, x), as the files of a data set are written: same pixels, same bytes."""
     # No metadata: it would name the version of the writer, and the same data set would have other bytes.
     tifffile.imwrite(
         path, plane_yx, photometric="minisblack", compression="zlib", metadata=None, software=False, predictor=False
     )
 
 
-def _read_plane(path: Path) -> Plane:
+def read_plane(path: Path) -> Plane:
+    """Return a plane, uint8 (y, x).
+
+    Raises
+    ------
+    NotADatasetError
+        If it cannot be read as that.
+    """
     try:
         plane = tifffile.imread(path)
     except _READING_FAULTS as fault:

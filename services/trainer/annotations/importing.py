@@ -28,6 +28,7 @@ from services.trainer.annotations.dataset import (
     check_free,
     new_dataset,
     read_dataset,
+    refuse_queue,
 )
 from services.trainer.annotations.duplicates import Fingerprint, fingerprint
 from services.trainer.annotations.findings import (
@@ -118,10 +119,13 @@ def import_annotations(order: ImportOrder, told: Told = lambda done, total: None
         If files are faulty and `skip_bad` is not set, or no file is left.
     LabelsExistError
         If `out` is there.
+    NotADatasetError
+        If the masks are those of a review queue, which nobody annotated.
     UnreadableAnnotationError, ClassMapError
         If the images, or a container of masks as a whole, cannot be read.
     """
     check_free(order.out, replace=order.replace)
+    refuse_queue(order.masks)
     images = files_of(order.images)
     order.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:

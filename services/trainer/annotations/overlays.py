@@ -16,7 +16,7 @@ from services.trainer.annotations.class_map import UNLABELLED
 Plane = NDArray[np.uint8]
 Rgb = tuple[int, int, int]
 
-_UNLABELLED_COLOUR: Rgb = (214, 40, 160)
+UNLABELLED_COLOUR: Rgb = (214, 40, 160)
 _STRONG, _FAINT = 0.45, 0.15
 _FAINT_CLASSES = {LabelClass.EXTERIOR.label, LabelClass.NUCLEOPLASM.label, "background"}
 
@@ -58,13 +58,40 @@ def overlay(image_yx: Plane, labels_yx: Plane, class_ids: Mapping[str, int], wid
         picture[mask] = (1 - share) * picture[mask] + share * np.array(colours[name], np.float32)
     rows, columns = np.indices(labels.shape)
     hatched = (labels == UNLABELLED) & ((rows + columns) % 8 < 2)
-    picture[hatched] = 0.5 * picture[hatched] + 0.5 * np.array(_UNLABELLED_COLOUR, np.float32)
+    picture[hatched] = 0.5 * picture[hatched] + 0.5 * np.array(UNLABELLED_COLOUR, np.float32)
     drawn = np.rint(picture).astype(np.uint8)
     for name, class_id in class_ids.items():
         if name not in _FAINT_CLASSES:
             contours, _ = cv2.findContours((labels == class_id).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(drawn, contours, -1, colours[name], 1, cv2.LINE_AA)
     return drawn
+
+
+def doubt_map(image_yx: Plane, doubt_yx: Plane, width_px: int) -> Plane:
+    """Return an image, faint, under how doubtful its labels are: dark where they are sure, bright where they are not.
+
+    Parameters
+    ----------
+    image_yx, doubt_yx
+        uint8, (y, x), of one shape; doubt is 255 times one minus the confidence, and half of that is brightest.
+    width_px
+        Most columns of the picture.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, columns, 3) uint8 RGB.
+    """
+    grey = _shrunk(image_yx, image_yx, width_px)[0]
+    rows, columns = grey.shape
+    doubt = (
+        doubt_yx
+        if doubt_yx.shape == grey.shape
+        else cv2.resize(doubt_yx, (columns, rows), interpolation=cv2.INTER_AREA)
+    )
+    brightness = np.minimum(2 * np.asarray(doubt, np.uint16), 255).astype(np.uint8)
+    glow = cv2.cvtColor(cv2.applyColorMap(brightness, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.asarray(np.minimum(0.3 * grey[..., None] + glow, 255), np.uint8)
 
 
 def plain(image_yx: Plane, width_px: int) -> Plane:

@@ -57,7 +57,7 @@ def write_page(
     for done, entry in enumerate(entries):
         told(done, len(entries))
         cards.append(_card(dataset, entry, (parts or {}).get(entry.name, ""), width_px))
-    text = _template().render(
+    text = page_template("page.html").render(
         name=dataset.folder.absolute().name,
         manifest=dataset.manifest,
         cards=cards,
@@ -71,7 +71,8 @@ def write_page(
     return draft.replace(path)
 
 
-def _template() -> jinja2.Template:
+def page_template(name: str) -> jinja2.Template:
+    """Return a template of this package by its file name."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("services.trainer.annotations", "."),
         autoescape=True,
@@ -79,7 +80,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _card(dataset: AnnotatedDataset, entry: ImageEntry, part: str, width_px: int) -> _Card:

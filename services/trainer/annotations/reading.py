@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,18 @@ GreyPlanes = NDArray[np.uint8 | np.uint16]
 _LOSSY_COMPRESSIONS = {6, 7, 33003, 33005, 33007, 34712, 34892, 34927, 50001, 50002}
 """JPEG in its forms, JPEG 2000, JPEG XR, WebP, JPEG XL: lossy, or not told from the tag that they are not."""
 _NM_PER = {"nm": 1.0, "nanometer": 1.0, "um": 1e3, "µm": 1e3, "micron": 1e3, "micrometer": 1e3, "mm": 1e6, "m": 1e9}
-_READING_FAULTS = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, SyntaxError, EOFError)
+_READING_FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,43 @@ def test_a_stream_of_blocks_gives_each_plane_once(planes: int) -> None:
     np.testing.assert_array_equal(np.stack(streamed), grey > 127.5)
 
 
+@pytest.mark.parametrize("architecture", [FLAT, NEIGHBOURS, BLOCKS], ids=["planes", "neighbours", "blocks"])
+@pytest.mark.parametrize("wanted", [set(), {0}, {3, 40}, {CORE_PLANES - 1, CORE_PLANES}, {52}])
+def test_planes_that_are_not_wanted_are_not_computed_alone_and_change_no_answer(
+    architecture: TUNetArchitecture, wanted: set[int]
+) -> None:
+    calls: list[int] = []
+
+    def counted(images: Tensor) -> Tensor:
+        calls.append(1)
+        middle = images.shape[1] // 2
+        return brighter(images[:, middle : middle + 1])
+
+    grey = noise(2 * CORE_PLANES + 5, 8, 12)
+    blended = BlendedNetwork(counted, architecture, 2, sizes=SMALL_WINDOWS)
+    every = list(blended.decided_stream(iter(grey), 127.5, 20.0))
+    all_calls = len(calls)
+    calls.clear()
+    some = list(blended.decided_stream(iter(grey), 127.5, 20.0, wanted.__contains__))
+    assert len(some) == len(grey)
+    assert len(calls) < all_calls if architecture is not BLOCKS or len(wanted) < 2 else len(calls) <= all_calls
+    for plane in wanted:
+        (mine, other) = (some[plane], every[plane])
+        assert mine is not None
+        assert other is not None
+        np.testing.assert_array_equal(mine.channels, grey[plane] > 127.5)
+        np.testing.assert_array_equal(mine.channels, other.channels)
+        np.testing.assert_array_equal(mine.confidence, other.confidence)
+
+
+def test_confidence_is_255_times_the_probability_of_the_channel() -> None:
+    grey = np.array([[[127, 128, 137, 255]]], np.uint8).repeat(4, axis=1)
+    (answer,) = BlendedNetwork(brighter, FLAT, 2).decided_stream(iter(grey), 127.0, 10.0)
+    assert answer is not None
+    expected = [255 / (1 + np.exp(-2 * value)) for value in (0.0, 0.1, 1.0, 12.8)]
+    assert answer.confidence[0].tolist() == [round(value) for value in expected]
+
+
 def test_an_empty_stream_has_no_labels() -> None:
     assert list(BlendedNetwork(brighter, FLAT, 2).label_stream(iter([]), 0.0, 1.0)) == []
 
