@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from services.ingest.events import EVENTS, Event
 from services.runtime.store.port import ArtefactStore
+from services.runtime.store.rewritten import read_latest
 
 
 class BrokenJournalError(LookupError):
@@ -65,8 +66,8 @@ class Journal:
     @property
     def published(self) -> int:
         """Number of entries whose messages are known to have been acknowledged."""
-        ref = self._store.find(self._published_key)
-        return 0 if ref is None else int(json.loads(self._store.get(ref))["entries"])
+        content = read_latest(self._store, self._published_key)
+        return 0 if content is None else int(json.loads(content)["entries"])
 
     def note_published(self) -> None:
         """Remember that the messages of every entry have been acknowledged."""

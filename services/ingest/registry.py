@@ -10,6 +10,7 @@ from typing import Any
 from services.contracts.keys import REGISTER
 from services.ingest.settings import AcquisitionSettings
 from services.runtime.store.port import ArtefactStore
+from services.runtime.store.rewritten import read_latest
 
 
 class UnknownAcquisitionError(LookupError):
@@ -51,5 +52,5 @@ def keep_status(store: ArtefactStore, acquisition_id: str, status: Mapping[str, 
 
 def status_of(store: ArtefactStore, acquisition_id: str) -> dict[str, Any]:
     """Return what ingest wrote last, or an empty dictionary."""
-    ref = store.find(f"{REGISTER}/{acquisition_id}/status.json")
-    return {} if ref is None else dict(json.loads(store.get(ref)))
+    content = read_latest(store, f"{REGISTER}/{acquisition_id}/status.json")
+    return {} if content is None else dict(json.loads(content))
