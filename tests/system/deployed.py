@@ -43,6 +43,11 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
 PATIENCE_S = 400.0
 
 
+def computed(manifest: str) -> list[str]:
+    """Return the lines of a manifest but for those of files that tell of decisions and of the set-up."""
+    return [line for line in manifest.splitlines() if not line.endswith(("  events.jsonl", "  provenance.json"))]
+
+
 @dataclass
 class System:
     """One deployment over one folder of slices.

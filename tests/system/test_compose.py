@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.shipped_networks import altered
+from tests.system.deployed import computed
 from tests.system.servers.docker import LOCAL_FILES, REPOSITORY, build_images, compose, running_engine
 from tests.system.simulated import local_manifest, microscope
 
@@ -74,11 +75,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         stack.run(
             "--profile", "simulate", "--profile", "tools", "--profile", "train", "down", "--volumes", "--remove-orphans"
         )
-
-
-def computed(manifest: str) -> list[str]:
-    """Return the lines of a manifest but for those of files that tell of decisions."""
-    return [line for line in manifest.splitlines() if not line.endswith(("  events.jsonl", "  provenance.json"))]
 
 
 def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack: Stack, tmp_path: Path) -> None:
