@@ -68,7 +68,6 @@ def import_(
     """Import images and masks into a data set; every file is checked, and nothing is written when one is faulty."""
     from services.trainer.annotations.class_map import parse_class_map
     from services.trainer.annotations.importing import ImportOrder, import_annotations
-    from services.trainer.annotations.page import write_page
 
     if class_map is None:
         _propose_map(masks)
@@ -88,14 +87,7 @@ def import_(
     )
     with progress_bar("importing") as told:
         dataset = import_annotations(order, told)
-    if report:
-        with progress_bar("drawing") as told:
-            write_page(dataset, out / "report.html", told=told)
-    if as_json:
-        OUT.print_json(dataset.manifest.model_dump_json())
-        return
-    _print_dataset(dataset)
-    OUT.print(f"wrote {out}" + (f"; look at {out / 'report.html'}" if report else ""), soft_wrap=True)
+    _tell_of(dataset, out, report=report, as_json=as_json)
 
 
 def check(
@@ -176,20 +168,12 @@ def extend(
     from services.trainer.annotations.dataset import read_dataset
     from services.trainer.annotations.extending import ExtensionOrder
     from services.trainer.annotations.extending import extend as extend_dataset
-    from services.trainer.annotations.page import write_page
     from services.trainer.annotations.queues import read_queue
 
     order = ExtensionOrder(read_dataset(dataset), [read_queue(folder) for folder in queues], out, replace)
     with progress_bar("writing") as told:
         extended = extend_dataset(order, told)
-    if report:
-        with progress_bar("drawing") as told:
-            write_page(extended, out / "report.html", told=told)
-    if as_json:
-        OUT.print_json(extended.manifest.model_dump_json())
-        return
-    _print_dataset(extended)
-    OUT.print(f"wrote {out}" + (f"; look at {out / 'report.html'}" if report else ""), soft_wrap=True)
+    _tell_of(extended, out, report=report, as_json=as_json)
 
 
 def show(
@@ -252,6 +236,20 @@ def _leaks_in(dataset: AnnotatedDataset, split_file: Path, distance_nm: float) -
     made = Split.model_validate_json(split_file.read_bytes())
     refuse_pseudo_judges(made, _samples(dataset))
     return leaks(made, _samples(dataset), _planes(dataset, distance_nm))
+
+
+def _tell_of(dataset: AnnotatedDataset, out: Path, *, report: bool, as_json: bool) -> None:
+    """Draw the page of a data set that was made, where it is wanted, and say what was made."""
+    from services.trainer.annotations.page import write_page
+
+    if report:
+        with progress_bar("drawing") as told:
+            write_page(dataset, out / "report.html", told=told)
+    if as_json:
+        OUT.print_json(dataset.manifest.model_dump_json())
+        return
+    _print_dataset(dataset)
+    OUT.print(f"wrote {out}" + (f"; look at {out / 'report.html'}" if report else ""), soft_wrap=True)
 
 
 def _print_dataset(dataset: AnnotatedDataset) -> None:

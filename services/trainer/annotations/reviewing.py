@@ -115,7 +115,7 @@ def accept(
         _corrections(proposals, corrected) if corrected else {p.name: queue.proposed_labels(p.name) for p in proposals}
     )
     checked = [(proposal, _checked(queue, proposal, files[proposal.name])) for proposal in proposals]
-    return [_accepted(queue, proposal, labels, reviewer) for proposal, labels in checked]
+    return [_decided(queue, proposal, reviewer, labels) for proposal, labels in checked]
 
 
 def reject(queue: ReviewQueue, names: Sequence[str], reviewer: Reviewer) -> list[Decision]:
@@ -131,32 +131,21 @@ def reject(queue: ReviewQueue, names: Sequence[str], reviewer: Reviewer) -> list
     _refuse_nobody(reviewer)
     if not reviewer.reason.strip():
         raise NobodyDecidesError("say why: --reason")
-    made = []
-    for proposal in _proposals(queue, names):
-        decision = Decision(
-            name=proposal.name,
-            verdict="rejected",
-            by=reviewer.by.strip(),
-            at=reviewer.at,
-            reason=reviewer.reason.strip(),
-            proposal_sha256=proposal.label_sha256,
-        )
-        queue.record(decision)
-        made.append(decision)
-    return made
+    return [_decided(queue, proposal, reviewer) for proposal in _proposals(queue, names)]
 
 
-def _accepted(queue: ReviewQueue, proposal: Proposal, labels: Plane, reviewer: Reviewer) -> Decision:
-    digest = queue.keep_labels(proposal.name, labels)
+def _decided(queue: ReviewQueue, proposal: Proposal, reviewer: Reviewer, labels: Plane | None = None) -> Decision:
+    """Record that labels of a proposal are accepted, or, without any, that it is rejected; return the decision."""
+    digest = None if labels is None else queue.keep_labels(proposal.name, labels)
     decision = Decision(
         name=proposal.name,
-        verdict="accepted",
+        verdict="rejected" if digest is None else "accepted",
         by=reviewer.by.strip(),
         at=reviewer.at,
         reason=reviewer.reason.strip(),
         proposal_sha256=proposal.label_sha256,
         label_sha256=digest,
-        corrected=digest != proposal.label_sha256,
+        corrected=digest not in (None, proposal.label_sha256),
     )
     queue.record(decision)
     return decision
