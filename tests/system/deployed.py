@@ -43,9 +43,12 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
 PATIENCE_S = 400.0
 
 
-def computed(manifest: str) -> list[str]:
-    """Return the lines of a manifest but for those of files that tell of decisions and of the set-up."""
-    return [line for line in manifest.splitlines() if not line.endswith(("  events.jsonl", "  provenance.json"))]
+def without(manifest: str, *names: str) -> list[str]:
+    """Return the lines of a manifest but for those of some files, which must be there."""
+    lines = {line.split("  ", 1)[1]: line for line in manifest.splitlines()}
+    for name in names:
+        del lines[name]
+    return list(lines.values())
 
 
 @dataclass

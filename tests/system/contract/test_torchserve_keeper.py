@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard, ModelSet
+from services.contracts.model_card import RECOMMENDED_FUSION, ModelSet
 from services.runtime.errors import TransientError
 from services.runtime.metrics.recording import RecordingMetrics
-from services.runtime.segmenter.cards import CARD, read_model_set
+from services.runtime.segmenter.cards import published as shipped_cards
+from services.runtime.segmenter.cards import read_model_set
 from services.runtime.segmenter.in_process import InProcessSegmenter
 from services.runtime.segmenter.port import CANARY_NORMALISATION, Segmented, canary_crop
 from services.runtime.segmenter.sets import served_name
@@ -20,6 +20,7 @@ from services.runtime.segmenter.shelf import ModelShelf, StatedSet
 from services.runtime.segmenter.torchserve import TorchServeSegmenter
 from services.runtime.segmenter.torchserve_keeper import Keeper, KeeperSettings, ManagementError
 from services.runtime.store.directory import DirectoryStore
+from tests.support.shipped_networks import altered
 from tests.system.servers.torchserve import SHIPPED_MODELS, TorchServeServer, running_torchserve
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -49,14 +50,8 @@ def keeper_of(server: TorchServeServer, tmp_path: Path, **changes: object) -> Ke
 
 def published(shelf: ModelShelf, folder: Path, licence: str) -> ModelSet:
     """Publish the shipped networks under other cards; return their set."""
-    for model in SHIPPED_MODELS.iterdir():
-        if not (model / CARD).is_file():
-            continue
-        card = ModelCard.model_validate_json((model / CARD).read_bytes())
-        card = card.model_copy(update={"licence": licence}).explicit()
-        shutil.copytree(model, folder / card.address)
-        (folder / card.address / CARD).write_bytes(card.encoded())
-        shelf.put_network(folder / card.address)
+    for card in shipped_cards(SHIPPED_MODELS):
+        shelf.put_network(folder / altered(folder, card.name, licence=licence))
     model_set = read_model_set(folder, RECOMMENDED_FUSION)
     shelf.put_set(model_set)
     shelf.serve(model_set.digest)
