@@ -1,12 +1,13 @@
 """`docker compose up` with the simulated microscope, to a finished result that equals a local run's.
 
-Meanwhile the model server takes published networks over, which a decision names.
+Meanwhile the model server takes published networks over, which a decision names, and they are compared in shadow mode.
 Everything is built on a base of Debian's packages, since nothing need be pulled for that: Kafka, MinIO, TorchServe,
 Prometheus, Alertmanager and every service. Grafana cannot be built that way; its panels are proven elsewhere.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.system, pytest.mark.full, pytest.mark.timeout(5400)]
 PROJECT = "fibsem-nuclei-test"
 STARTED = (
     "kafka", "minio", "torchserve", "prometheus", "alertmanager",
-    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "shadow",
+    "ingest", "extract-detect", "extract-follow", "inference", "postprocess", "components", "shadow", "trainer",
 )  # fmt: skip
 # Behind the last slice: results stay those of the networks that are deployed.
 NEVER = "100000"
@@ -83,6 +84,7 @@ def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack:
     address = altered(tmp_path / "results" / "networks", "membrane", licence="BSD-3-Clause (again)")
     stack.operate("models", "publish", "stack", f"/results/networks/{address}")
     stack.operate("models", "use", "stack", address, "--from-z", NEVER)
+    stack.operate("models", "shadow", "stack", address)
     stack.run("--profile", "simulate", "up", "--detach", "--no-build", "microscope")
     said = stack.operate("collect", "stack", "--wait", "--out", "/results/live")
     assert "complete" in said
@@ -96,6 +98,11 @@ def test_compose_up_with_a_microscope_ends_in_the_manifest_of_a_local_run(stack:
     assert [line for line in events if line != swap] == (tmp_path / "local" / "events.jsonl").read_text().splitlines()
     assert "healthy" in stack.run("ps", "--format", "{{.Name}} {{.Status}}")
     assert address in stack.operate("models", "history", "stack", "--json")
+    # The candidate has the same weights as the network in use: wherever both answered, they agree.
+    compared = json.loads(stack.operate("models", "shadow", "stack", "--json"))
+    assert compared["networks"] == [address]
+    assert compared["crops"] > 0
+    assert compared["equal"] == 1.0
     # The set that was built into the image, and the one that was taken over since.
     assert stack.run("exec", "-T", "torchserve", "python", "-c", MODELS_SERVED).count('"modelName": "nucleus') == 2
     targets = stack.run("exec", "-T", "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")

@@ -17,7 +17,7 @@ COMPOSE = "v5.4.0"
 BASE_IMAGE = "fibsem-base:bookworm"
 LOCAL_FILES = ("-f", "docker-compose.yml", "-f", "deploy/docker-compose.local.yml")
 # Small ones first. One of those that share an image builds it.
-BUILT = ("kafka", "prometheus", "minio", "ingest", "torchserve")
+BUILT = ("kafka", "prometheus", "minio", "ingest", "torchserve", "trainer")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -77,7 +77,7 @@ def base_image() -> str:
 
 
 def build_images() -> None:
-    """Build every image of the system on the local base, as a site does that can pull none (20 minutes, 25 GB).
+    """Build every image of the system on the local base, as a site does that can pull none (25 minutes, 32 GB).
 
     What an earlier build left in the engine is used again; all of it where `FIBSEM_TEST_IMAGES=present`.
     """

@@ -26,6 +26,8 @@ from services.contracts.messages import (
     OutlinesDetected,
     SliceAbsent,
     SliceIngested,
+    SliceJudged,
+    SliceRegistered,
     TrainingRequested,
     VolumeClosed,
     VolumeExtended,
@@ -86,6 +88,7 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
         "high": [0.0, -1.0, 12.5, 65_535.5, *NOT_FINITE],
         "mean": [-0.5, 255.5, *NOT_FINITE],
         "sd": [0.0, -1.0, 255.5, *NOT_FINITE],
+        "inverted": [None, 2, 0.5, "maybe"],
     },
     AbsentPlane: {"z": Z, "reason": NAME},
     AcquisitionOpened: {
@@ -103,10 +106,21 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
         "transform": PLACEMENT, "channel": [-1, 4, 0.5, "red"], "model_set": OPTIONAL_HASH,
     },
     SliceAbsent: {"acquisition_id": IDENTIFIER, "z": Z, "reason": NAME, "detail": TEXT},
-    OutlinesDetected: {"slice": NESTED, "outlines": REF, "outline_count": COUNT},
+    OutlinesDetected: {
+        "slice": NESTED, "outlines": REF, "outline_count": COUNT, "digest": OPTIONAL_REF, "quality": OPTIONAL_REF,
+    },
+    SliceJudged: {
+        "acquisition_id": IDENTIFIER, "z": Z, "troubles": [None, 3, [{}], [{"trouble": "defocus", "severity": 0.5}]],
+        "thickness_nm": [-1.0, *[bad for bad in NOT_FINITE if bad is not None]], "scores": [None, 3, [{}]],
+        "absent": [bad for bad in NAME if bad is not None],
+    },
+    SliceRegistered: {
+        "acquisition_id": IDENTIFIER, "z": Z, "first": PLACEMENT, "transform": PLACEMENT, "linked": [None, 2, "maybe"],
+        "ncc": [-1.5, 1.5, *NOT_FINITE], "registration": IDENTIFIER,
+    },
     NucleusOpened: {
         **WHERE, "z_first": Z, "canvas": CANVAS, "voxel_size": VOXELS, "grey": MAPPING, "model_set": HASH,
-        "continues": OPTIONAL_IDENTIFIER,
+        "continues": OPTIONAL_IDENTIFIER, "registration": OPTIONAL_IDENTIFIER,
     },
     NucleusClosed: {
         **WHERE, "z_first": [*Z, 399, 401, 418], "z_last": [*Z, 416, 418], "absent": ABSENT, "clipped": SIDES,
