@@ -91,7 +91,11 @@ def is_blank(counts: Histogram, *, spread_levels: int = 2, outlier_share: float 
 
 
 def freeze(
-    histograms: Sequence[Histogram], *, low_percentile: float = 0.1, high_percentile: float = 99.9
+    histograms: Sequence[Histogram],
+    *,
+    low_percentile: float = 0.1,
+    high_percentile: float = 99.9,
+    inverted: bool = False,
 ) -> GreyStatistics:
     """Return the grey mapping of an acquisition from the histograms of its first slices.
 
@@ -103,6 +107,8 @@ def freeze(
         One per slice, all of one length (256 or 65536).
     low_percentile, high_percentile
         Of all pixels together; used for 16 bits only.
+    inverted
+        Whether grey is turned round once it is mapped, so that `high` becomes 0; the moments are those of the result.
 
     Raises
     ------
@@ -124,11 +130,15 @@ def freeze(
         if low >= high:
             low, high = int(levels[0]), int(levels[-1])
     mapped = _lookup(len(counts), float(low), float(high))[levels]
+    if inverted:
+        mapped = np.invert(mapped)
     mean, sd = _moments(counts[levels], mapped)
     return GreyStatistics(float(low), float(high), mean, sd)
 
 
-def to_uint8(plane_yx: NDArray[np.uint8 | np.uint16], low: float, high: float) -> NDArray[np.uint8]:
+def to_uint8(
+    plane_yx: NDArray[np.uint8 | np.uint16], low: float, high: float, *, inverted: bool = False
+) -> NDArray[np.uint8]:
     """Map raw grey to 8 bits: `low` to 0, `high` to 255, linearly, clipped, rounded to the nearest.
 
     Parameters
@@ -137,12 +147,18 @@ def to_uint8(plane_yx: NDArray[np.uint8 | np.uint16], low: float, high: float) -
         (y, x) uint8 or uint16.
     low, high
         As frozen for the acquisition; 0 and 255 leave an 8-bit plane as it is (the same array).
+    inverted
+        Whether to turn the result round, 0 to 255 and 255 to 0.
 
     Examples
     --------
     >>> to_uint8(np.array([[0, 1000, 1510, 3000]], np.uint16), 1000, 2020).tolist()
     [[0, 0, 128, 255]]
+    >>> to_uint8(np.array([[0, 7, 255]], np.uint8), 0, 255, inverted=True).tolist()
+    [[255, 248, 0]]
     """
+    if inverted:
+        return np.invert(to_uint8(plane_yx, low, high))
     if plane_yx.dtype == np.uint8 and (low, high) == (0, 255):
         return plane_yx.astype(np.uint8, copy=False)
     return _lookup(int(np.iinfo(plane_yx.dtype).max) + 1, low, high)[plane_yx]

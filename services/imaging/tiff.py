@@ -8,7 +8,6 @@ must have exactly the size its page needs: nothing is padded, repeated or guesse
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
@@ -17,6 +16,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from services.imaging.formats.description import GreyPlane, PageDescription, SliceDescription
+from services.imaging.interleaved import read_sample
 from services.imaging.tiff_faults import (
     DecodeFailedError,
     NoSuchChannelError,
@@ -24,9 +25,7 @@ from services.imaging.tiff_faults import (
     TruncatedStripError,
     UnequalChannelsError,
 )
-from services.imaging.tiff_layout import MIN_IS_WHITE, PageLayout, TiffLimits, read_layouts
-
-GreyPlane = NDArray[np.uint8 | np.uint16]
+from services.imaging.tiff_layout import MIN_IS_WHITE, PALETTE, PageLayout, TiffLimits, read_layouts
 
 _DECODERS: dict[str, Callable[..., bytes | bytearray]] = {
     "lzw": imagecodecs.lzw_decode,
@@ -34,36 +33,6 @@ _DECODERS: dict[str, Callable[..., bytes | bytearray]] = {
     "packbits": imagecodecs.packbits_decode,
     "zstd": imagecodecs.zstd_decode,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PageDescription:
-    """What one page is.
-
-    Attributes
-    ----------
-    height_px, width_px
-        Rows and columns.
-    bits
-        8 or 16.
-    samples
-        Values per pixel: 1 for grey and palette, 3 or 4 for RGB and RGBA.
-    compression
-        `none`, `lzw`, `deflate`, `zstd` or `packbits`.
-    """
-
-    height_px: int
-    width_px: int
-    bits: int
-    samples: int
-    compression: str
-
-
-@dataclass(frozen=True, slots=True)
-class TiffDescription:
-    """The pages of a file that is structurally complete, thumbnails left out."""
-
-    pages: tuple[PageDescription, ...]
 
 
 class TiffReader:
@@ -80,6 +49,8 @@ class TiffReader:
     ----------
     description
         Pages, shapes and packing.
+    file, directory
+        The open file, and what the directory of its first page says.
 
     Raises
     ------
@@ -88,24 +59,24 @@ class TiffReader:
     """
 
     def __init__(self, file: BinaryIO | bytes, limits: TiffLimits = TiffLimits()) -> None:  # noqa: B008 - frozen
-        self._file = BytesIO(file) if isinstance(file, bytes) else file
-        self._layouts = read_layouts(self._file, limits)
-        self.description = TiffDescription(
-            tuple(
-                PageDescription(layout.height_px, layout.width_px, layout.bits, layout.samples, layout.compression)
-                for layout in self._layouts
-            )
-        )
+        self.file = BytesIO(file) if isinstance(file, bytes) else file
+        self._layouts, self.directory = read_layouts(self.file, limits)
+        self.description = SliceDescription(tuple(_described(layout) for layout in self._layouts))
 
     def read(self, page: int, channel: int | None = None) -> GreyPlane:
         """Return one page as grey; see `read_page`."""
         if not 0 <= page < len(self._layouts):
             raise NoSuchPageError(f"there is no page {page} in a file of {len(self._layouts)}")
         layout = self._layouts[page]
-        return _grey(_decode(self._file, layout), layout, channel)
+        if channel is not None and channel < layout.samples and _is_interleaved(layout):
+            plane: GreyPlane = read_sample(
+                self.file, int(layout.offsets[0]), (layout.height_px, layout.width_px), layout.samples, channel
+            )
+            return np.invert(plane) if layout.photometric == MIN_IS_WHITE else plane
+        return _grey(_decode(self.file, layout), layout, channel)
 
 
-def inspect(file: BinaryIO | bytes, limits: TiffLimits = TiffLimits()) -> TiffDescription:  # noqa: B008 - frozen
+def inspect(file: BinaryIO | bytes, limits: TiffLimits = TiffLimits()) -> SliceDescription:  # noqa: B008 - frozen
     """Describe a TIFF or BigTIFF without unpacking a pixel, and check that it is all there.
 
     Parameters
@@ -174,6 +145,12 @@ def read_page(
     return TiffReader(file, limits).read(page, channel)
 
 
+def _described(layout: PageLayout) -> PageDescription:
+    coloured = layout.photometric == PALETTE
+    choices = 3 if coloured else layout.samples if layout.colour_samples > 1 else 1
+    return PageDescription(layout.height_px, layout.width_px, layout.bits, layout.samples, layout.compression, choices)
+
+
 def _decode(file: BinaryIO, layout: PageLayout) -> GreyPlane:
     """Return the stored values of a page, (y, x, sample)."""
     dtype = _dtype(layout)
@@ -201,19 +178,30 @@ def _dtype(layout: PageLayout) -> np.dtype[np.uint8 | np.uint16]:
     return np.dtype(np.uint8) if layout.bits == 8 else np.dtype(np.uint16)
 
 
-def _contiguous(file: BinaryIO, layout: PageLayout, value_bytes: int) -> GreyPlane | None:
-    """Return the values of a page that lies in one piece, in one read, or None if it does not."""
+def _is_interleaved(layout: PageLayout) -> bool:
+    """Whether one of several samples can be picked out of the file: 8 bits, stored as they are, in one piece."""
+    return layout.bits == 8 and layout.colour_samples > 1 and not layout.predicted and _lies_together(layout)
+
+
+def _lies_together(layout: PageLayout) -> bool:
+    """Whether the values of a page lie in one piece, uncompressed, in the order of its pixels."""
     if (
         layout.compression != "none"
         or layout.planar
         or layout.bits_reversed
         or layout.segment_columns != layout.width_px
     ):
+        return False
+    total = layout.height_px * layout.width_px * layout.samples * layout.bits // 8
+    ends = layout.offsets + layout.sizes
+    return not (layout.offsets[1:] != ends[:-1]).any() and int(layout.sizes.sum()) == total
+
+
+def _contiguous(file: BinaryIO, layout: PageLayout, value_bytes: int) -> GreyPlane | None:
+    """Return the values of a page that lies in one piece, in one read, or None if it does not."""
+    if not _lies_together(layout):
         return None
     total = layout.height_px * layout.width_px * layout.samples * value_bytes
-    ends = layout.offsets + layout.sizes
-    if (layout.offsets[1:] != ends[:-1]).any() or int(layout.sizes.sum()) != total:
-        return None
     payload: bytes | bytearray = _read(file, int(layout.offsets[0]), total)
     if layout.samples == 1:
         # A copy, so that the plane can be written to, whichever way it was read; one sample of several is a copy.

@@ -28,6 +28,8 @@ _LARGEST_ENTRY_COUNT = 4096
 # directories may share the bytes of thousands of them.
 _READ_TAGS = frozenset(
     {254, 256, 257, 258, 259, 262, 266, 270, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
+    # What instruments say: resolution, Zeiss SmartSEM, Thermo (three generations), Zeiss Atlas.
+    | {282, 283, 296, 34118, 34680, 34682, 34683, 51023}
 )
 # The longest field besides those that say where pixels are is a palette, 3 x 256 colours.
 _MOST_VALUES = 4096
@@ -95,13 +97,22 @@ class Directory:
             raise TruncatedDirectoryError(f"the values of tag {tag} went away while they were read")
         return np.frombuffer(payload, dtype, field.length).astype(np.int64)
 
-    def text(self, file: BinaryIO, tag: int) -> str:
-        """Return the text of a field, or an empty string if the page lacks it."""
+    def text(self, file: BinaryIO, tag: int, most: int = 65536) -> str:
+        """Return the text of a field, at most so many bytes of it; an empty string if the page lacks it."""
         field = self.fields.get(tag)
         if field is None:
             return ""
         file.seek(field.offset)
-        return file.read(min(field.length, 65536)).decode("latin-1")
+        return file.read(min(field.length, most)).decode("latin-1")
+
+    def fraction(self, file: BinaryIO, tag: int) -> float | None:
+        """Return the first fraction of a field, None if the page lacks it or its denominator is 0."""
+        field = self.fields.get(tag)
+        if field is None or field.dtype != "u8" or not field.length:
+            return None
+        file.seek(field.offset)
+        pair = np.frombuffer(file.read(8).ljust(8, b"\0"), f"{self.byte_order}u4")
+        return float(pair[0]) / float(pair[1]) if pair[1] else None
 
 
 def file_size(file: BinaryIO) -> int:

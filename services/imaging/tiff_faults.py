@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from services.imaging.formats.faults import FormatError
 
 
-class TiffError(ValueError):
-    """A file that cannot be read as grey pages.
+class TiffError(FormatError):
+    """A TIFF file, or what was taken for one, that cannot be read as grey pages."""
 
-    Attributes
-    ----------
-    reason
-        Short name of the fact, one of a fixed set.
-    may_grow
-        Whether a file that is still being written can look like this, so that it is worth another look
-        when it has changed.
-    """
-
-    reason: ClassVar[str] = "unreadable_tiff"
-    may_grow: ClassVar[bool] = False
+    reason = "unreadable_tiff"
 
 
 class EmptyFileError(TiffError):

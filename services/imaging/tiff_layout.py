@@ -111,8 +111,8 @@ class PageLayout:
         return self.height_px * self.width_px * self.samples * self.bits // 8
 
 
-def read_layouts(file: BinaryIO, limits: TiffLimits) -> tuple[PageLayout, ...]:
-    """Return the layout of every full-resolution page, each checked to be whole.
+def read_layouts(file: BinaryIO, limits: TiffLimits) -> tuple[tuple[PageLayout, ...], Directory]:
+    """Return the layout of every full-resolution page, each checked to be whole, and the first directory.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def read_layouts(file: BinaryIO, limits: TiffLimits) -> tuple[PageLayout, ...]:
     for number, layout in enumerate(layouts):
         _check_is_whole(layout, number, size)
     _check_expansion(layouts, size, limits)
-    return tuple(layouts)
+    return tuple(layouts), directories[0]
 
 
 def _read_each(file: BinaryIO, directories: Sequence[Directory], limits: TiffLimits) -> list[PageLayout]:

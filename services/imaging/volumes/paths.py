@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-KINDS_HELP = "a folder of TIFFs, a multi-page .tif, .zarr (OME-Zarr), .npy, or .h5 as file.h5:/dataset"
+KINDS_HELP = (
+    "a folder of TIFFs, a multi-page .tif, .zarr (OME-Zarr), .n5 as folder.n5/dataset, .npy, .mrc, "
+    "or .h5 as file.h5:/dataset"
+)
 _HDF5 = re.compile(r"^(?P<file>.+\.(?:h5|hdf5|hdf))(?::(?P<inside>.*))?$", re.IGNORECASE)
 
 
@@ -23,9 +26,15 @@ class VolumeKind(Enum):
     ZARR = "Zarr"
     NPY = "npy"
     HDF5 = "HDF5"
+    MRC = "MRC"
+    N5 = "N5"
 
 
-_SUFFIXES = {".tif": VolumeKind.TIFF, ".tiff": VolumeKind.TIFF, ".npy": VolumeKind.NPY, "": VolumeKind.TIFF_FOLDER}
+_SUFFIXES = {
+    ".tif": VolumeKind.TIFF, ".tiff": VolumeKind.TIFF, ".npy": VolumeKind.NPY, "": VolumeKind.TIFF_FOLDER,
+    ".mrc": VolumeKind.MRC, ".rec": VolumeKind.MRC, ".st": VolumeKind.MRC, ".map": VolumeKind.MRC,
+}  # fmt: skip
+_FOLDERS = {".zarr": VolumeKind.ZARR, ".n5": VolumeKind.N5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class VolumePath:
     kind
         How the volume is stored there.
     inside
-        Name of the array within an HDF5 file or a Zarr, without slashes at the ends; empty when it is to be found.
+        Name of the array within an HDF5 file, a Zarr or an N5, without slashes at the ends; empty: to be found.
     """
 
     path: Path
@@ -68,9 +77,9 @@ class VolumePath:
             return cls(Path(hdf5["file"]), VolumeKind.HDF5, (hdf5["inside"] or "").strip("/"))
         path = Path(text)
         for root in (path, *path.parents):
-            if root.suffix.lower() == ".zarr":
+            if root.suffix.lower() in _FOLDERS:
                 inside = path.relative_to(root).as_posix()
-                return cls(root, VolumeKind.ZARR, "" if inside == "." else inside)
+                return cls(root, _FOLDERS[root.suffix.lower()], "" if inside == "." else inside)
         kind = VolumeKind.TIFF_FOLDER if path.is_dir() else _SUFFIXES.get(path.suffix.lower())
         if kind is None:
             raise UnknownVolumeError(f"{text}: give {KINDS_HELP}")

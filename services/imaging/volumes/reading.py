@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,9 @@ from numpy.typing import NDArray
 from services.imaging.volumes.paths import VolumeKind, VolumePath
 
 _TIFF_SUFFIXES = {".tif", ".tiff"}
-_OPENING_FAULTS = (ValueError, KeyError, TypeError, IndexError, EOFError, struct.error)
+_MRC_HEADER_BYTES = 1024
+# What the libraries raise at damage; an MRC that claims to be a stack of volumes of no planes divides by 0.
+_OPENING_FAULTS = (ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, struct.error)
 
 
 class UnreadableVolumeError(ValueError):
@@ -48,11 +52,14 @@ class PlaneSource:
         Planes, rows, columns.
     dtype
         Type of the voxels as stored.
+    voxel_zyx_nm
+        Edges of a voxel, where the volume states them in a unit; None elsewhere.
     """
 
     shape_zyx: tuple[int, int, int]
     dtype: np.dtype[Any]
     _array: _Array
+    voxel_zyx_nm: tuple[float, float, float] | None = None
 
     def read(self, first_z: int, stop_z: int) -> NDArray[Any]:
         """Return the planes from ``first_z`` to ``stop_z``, shape (planes, y, x), of the stored type.
@@ -75,7 +82,8 @@ def open_volume(text: str | Path) -> Iterator[PlaneSource]:
     text
         A folder of single-page TIFFs (in the order of the numbers in their names), a multi-page TIFF, an ``.npy``, an
         OME-Zarr or Zarr (``volume.zarr`` or ``volume.zarr/labels/classes``), or an HDF5 dataset
-        (``file.h5:/dataset``; the name may be left out where there is one).
+        (``file.h5:/dataset``; the name may be left out where there is one), an N5 dataset (``folder.n5/dataset``), or
+        an MRC volume.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def open_volume(text: str | Path) -> Iterator[PlaneSource]:
             raise
         except _OPENING_FAULTS as error:
             raise UnreadableVolumeError(f"{place}: cannot be read as {place.kind.value}: {error}") from error
-        yield PlaneSource(_three_axes(place, array.shape), np.dtype(array.dtype), array)
+        yield PlaneSource(_three_axes(place, array.shape), np.dtype(array.dtype), array, _voxel_nm(place, array))
 
 
 def _three_axes(place: VolumePath, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -212,9 +220,142 @@ class _TiffFolder:
         return planes
 
 
+def _optional(place: VolumePath, library: str) -> Any:  # noqa: ANN401 - a module without types
+    """Return a library of the optional part `export`."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise UnreadableVolumeError(f"{place}: needs {library}: pip install 'fibsem-nuclei[export]'") from error
+
+
+def _open_mrc(place: VolumePath, open_files: ExitStack) -> _Array:
+    mrcfile = _optional(place, "mrcfile")
+    _check_mrc_lengths(place)
+    opened = open_files.enter_context(mrcfile.mmap(place.path, mode="r"))
+    return _Stated(opened.data, tuple(float(opened.voxel_size[axis]) / 10.0 for axis in "zyx"))
+
+
+def _check_mrc_lengths(place: VolumePath) -> None:
+    """Refuse a header that counts more than the file holds: the library takes memory for all that it counts."""
+    with place.path.open("rb") as file:
+        head = file.read(_MRC_HEADER_BYTES)
+    if len(head) < _MRC_HEADER_BYTES:
+        raise UnreadableVolumeError(f"{place}: cannot be read as MRC: the file ends after {len(head)} bytes")
+    order = ">" if head[212] == 0x11 else "<"
+    x, y, z = struct.unpack_from(f"{order}3i", head, 0)
+    (extended,) = struct.unpack_from(f"{order}i", head, 92)
+    size = place.path.stat().st_size
+    # A voxel may take half a byte.
+    if min(x, y, z) < 1 or extended < 0 or _MRC_HEADER_BYTES + extended + x * y * z // 2 > size:
+        raise UnreadableVolumeError(
+            f"{place}: cannot be read as MRC: its header counts {z} x {y} x {x} voxels behind {extended} more bytes of "
+            f"header, the file has {size} bytes"
+        )
+
+
+def _open_n5(place: VolumePath, _open_files: ExitStack) -> _Array:
+    tensorstore = _optional(place, "tensorstore")
+    folder = place.path / place.inside
+    attributes = folder / "attributes.json"
+    if not attributes.is_file() or "dimensions" not in json.loads(attributes.read_text()):
+        found = sorted(
+            other.parent.relative_to(place.path).as_posix()
+            for other in place.path.rglob("attributes.json")
+            if '"dimensions"' in other.read_text()
+        )
+        raise UnreadableVolumeError(f"{place}: say which array, as {place.path.name}/NAME; arrays: {', '.join(found)}")
+    kvstore = {"driver": "file", "path": f"{folder}/"}
+    try:
+        store = tensorstore.open({"driver": "n5", "kvstore": kvstore}, read=True, open=True).result()
+    except Exception as error:
+        raise UnreadableVolumeError(f"{place}: cannot be read as N5: {error}") from error
+    return _ReversedAxes(store, _n5_voxel_nm(json.loads(attributes.read_text())))
+
+
+def _n5_voxel_nm(attributes: dict[str, Any]) -> tuple[float, ...]:
+    """Return the edges that writers of N5 leave as `pixelResolution`, in the order x, y, z, as z, y, x."""
+    stated = attributes.get("pixelResolution") or {}
+    if not isinstance(stated, dict):
+        return ()
+    factor = {"nm": 1.0, "um": 1000.0, "µm": 1000.0}.get(stated.get("unit", ""), 0.0)
+    return tuple(factor * float(edge) for edge in reversed(stated.get("dimensions", ())))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stated:
+    """An array, and the edges of its voxels, (z, y, x) in nm; no edges or zeros mean that none are stated."""
+
+    array: _Array
+    voxel_nm: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:  # noqa: ANN401
+        return np.asarray(self.array[index])
+
+
+@dataclass(frozen=True, eq=False)
+class _ReversedAxes:
+    """An N5 dataset, whose axes run x, y, z."""
+
+    store: Any
+    voxel_nm: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(length) for length in reversed(self.store.shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found: np.dtype[Any] = np.dtype(self.store.dtype.numpy_dtype)
+        return found
+
+    def __getitem__(self, index: tuple[Any, ...], /) -> NDArray[Any]:
+        padded = (*index, *(slice(None),) * (len(self.store.shape) - len(index)))
+        return np.asarray(self.store[tuple(reversed(padded))].read().result()).T
+
+
+def _voxel_nm(place: VolumePath, array: _Array) -> tuple[float, float, float] | None:
+    """Return the edges of a voxel where they are stated."""
+    found: Sequence[float] = ()
+    if isinstance(array, _Stated | _ReversedAxes):
+        found = array.voxel_nm
+    elif isinstance(array, h5py.Dataset):
+        found = [float(edge) * 1000.0 for edge in np.ravel(array.attrs.get("element_size_um", ()))]
+    elif place.kind is VolumeKind.ZARR:
+        found = _ome_voxel_nm(place)
+    if len(found) < 3 or any(not 0 < edge < 1e6 for edge in found[-3:]):
+        return None
+    z, y, x = (round(float(edge), 6) for edge in found[-3:])
+    return z, y, x
+
+
+def _ome_voxel_nm(place: VolumePath) -> Sequence[float]:
+    """Return the scale of the finest level of an OME-Zarr, if its axes have a unit."""
+    try:
+        node = zarr.open(place.path, mode="r", path=place.inside or None)
+        if not isinstance(node, zarr.Group):
+            return ()
+        first = _multiscales(node)[0]
+        factors = [_UNITS_NM.get(axis.get("unit", ""), 0.0) for axis in first["axes"]]
+        (scale,) = (step["scale"] for step in first["datasets"][0]["coordinateTransformations"] if "scale" in step)
+        return [factor * float(edge) for factor, edge in zip(factors, scale, strict=True)]
+    except _OPENING_FAULTS:
+        return ()
+
+
+_UNITS_NM = {"nanometer": 1.0, "micrometer": 1000.0, "angstrom": 0.1, "millimeter": 1e6, "meter": 1e9}
 _OPENERS = {
     VolumeKind.NPY: _open_npy,
     VolumeKind.HDF5: _open_hdf5,
+    VolumeKind.MRC: _open_mrc,
+    VolumeKind.N5: _open_n5,
     VolumeKind.ZARR: _open_zarr,
     VolumeKind.TIFF: _open_tiff,
     VolumeKind.TIFF_FOLDER: _open_tiff_folder,

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from services.imaging.volumes.paths import VolumeKind, VolumePath
+from services.imaging.volumes.paths import UnknownVolumeError, VolumeKind, VolumePath
 
 _CHUNK = (32, 256, 256)
 _LABELS = "labels"
@@ -73,6 +73,8 @@ def check_free(text: str | Path) -> VolumePath:
         When something lies there.
     """
     place = VolumePath.of(str(text))
+    if place.kind not in _WRITERS:
+        raise UnknownVolumeError(f"{text}: {place.kind.value} is read and not written; `export` writes it from results")
     if place.kind is VolumeKind.HDF5:
         place = VolumePath(place.path, place.kind, place.inside or _LABELS)
         if not place.path.exists():
