@@ -1,0 +1,1 @@
+"""Registration: where slices lie on one another, from features to places that follow a whole run."""
