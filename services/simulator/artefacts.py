@@ -45,6 +45,14 @@ class Artefacts:
     missed, repeated, out_of_order, half_written, blank
         Faults of whole slices: never written; imaged again without milling; written some slices late; cut short;
         without content.
+    defocused, astigmatic, curtained, charged, saturated, striped, torn, debris, frozen
+        Faults of single images, at 1 in 500 slices and at least once each: out of focus along both axes, or along one;
+        full of stripes of the milling beam; charged; contrast and brightness too high; 1 to 10 lines of another
+        brightness, or displaced; something lying on the block face; the image of the slice before it, noise and all.
+        The strength is their size.
+    brightness_step, field_shift, z_jump
+        What begins at a slice and stays, as often: another brightness; the field found elsewhere; more milled away
+        than one slice.
     """
 
     noise: float = 1.0
@@ -63,11 +71,40 @@ class Artefacts:
     out_of_order: float = 0.0
     half_written: float = 0.0
     blank: float = 0.0
+    defocused: float = 0.0
+    astigmatic: float = 0.0
+    curtained: float = 0.0
+    charged: float = 0.0
+    saturated: float = 0.0
+    striped: float = 0.0
+    torn: float = 0.0
+    debris: float = 0.0
+    frozen: float = 0.0
+    brightness_step: float = 0.0
+    field_shift: float = 0.0
+    z_jump: float = 0.0
 
 
 ARTEFACT_NAMES = tuple(field.name for field in dataclasses.fields(Artefacts))
 FAULT_NAMES = ("missed", "repeated", "out_of_order", "half_written", "blank")
+SPOILING_NAMES = (
+    "defocused",
+    "astigmatic",
+    "curtained",
+    "charged",
+    "saturated",
+    "striped",
+    "torn",
+    "debris",
+    "frozen",
+    "brightness_step",
+    "field_shift",
+    "z_jump",
+)
+"""Faults of single slices; the word ``spoilt`` stands for all of them, the word ``all`` for all others."""
 ALL = "all"
+SPOILT = "spoilt"
+_GROUPS = {ALL: tuple(name for name in ARTEFACT_NAMES if name not in SPOILING_NAMES), SPOILT: SPOILING_NAMES}
 
 
 def parse_artefact(text: str) -> tuple[str, float]:
@@ -76,7 +113,7 @@ def parse_artefact(text: str) -> tuple[str, float]:
     Parameters
     ----------
     text
-        As on the command line; ``all`` stands for every artefact.
+        As on the command line; ``spoilt`` stands for every fault of single slices, ``all`` for every other artefact.
 
     Returns
     -------
@@ -97,8 +134,9 @@ def parse_artefact(text: str) -> tuple[str, float]:
     """
     name, _, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if name not in (*ARTEFACT_NAMES, ALL):
-        raise UnknownArtefactError(f"no artefact is called {name!r}; there are: {', '.join((ALL, *ARTEFACT_NAMES))}")
+    if name not in (*ARTEFACT_NAMES, *_GROUPS):
+        known = ", ".join((*_GROUPS, *ARTEFACT_NAMES))
+        raise UnknownArtefactError(f"no artefact is called {name!r}; there are: {known}")
     try:
         strength = float(value) if "=" in text else 1.0
     except ValueError:
@@ -119,6 +157,6 @@ def artefacts_from(texts: Iterable[str]) -> Artefacts:
     artefacts = Artefacts()
     for text in texts:
         name, strength = parse_artefact(text)
-        changes = dict.fromkeys(ARTEFACT_NAMES, strength) if name == ALL else {name: strength}
+        changes = dict.fromkeys(_GROUPS.get(name, (name,)), strength)
         artefacts = dataclasses.replace(artefacts, **changes)
     return artefacts

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from services.simulator.artefacts import Artefacts
 from services.simulator.randomness import Stream, generator
+from services.simulator.spoiling import SOUND, STRIPE_GREY, TORN_NM, Spoilt, disturbed_lines, signs, torn, with_debris
 from services.simulator.stage import Pose
 
 Grey = NDArray[np.float32]
@@ -17,6 +18,8 @@ _BLOCK_SLICES = 100
 _LIFE_SLICES = (20, 200)
 _STRIPES_PER_UM = 1.2
 _GLITCH_RATE = 0.005
+# Curtains of a single slice are those of slices that no acquisition reaches, so that they differ from the lasting ones.
+_OTHER_CURTAINS = 10_000_000
 
 
 def through_the_beam(grey: Grey, pose: Pose, voxel_nm: float) -> Grey:
@@ -77,12 +80,15 @@ class Recorder:
         Of the acquisition.
     artefacts
         Their strengths.
+    spoilt
+        Slices with a fault of their own.
     """
 
     seed: int
     voxel_nm: float
     shape_yx_px: tuple[int, int]
     artefacts: Artefacts
+    spoilt: Spoilt = SOUND
 
     def row_shifts_nm(self, z: int) -> NDArray[np.float32] | None:
         """Shift of every line of slice ``z`` along x, float32 of shape (y,); None where lines keep their places."""
@@ -112,8 +118,17 @@ class Recorder:
         z
             Its number: noise, curtains and glitches depend on it.
         """
-        grey = charged(through_the_beam(grey, pose, self.voxel_nm), self.voxel_nm, self.artefacts.charging)
-        grey = self._curtained(grey, z)
+        fault = self.spoilt.at(z)
+        charging = self.artefacts.charging + (self.artefacts.charged if fault == "charged" else 0.0)
+        grey = through_the_beam(grey, pose, self.voxel_nm)
+        if fault == "debris":
+            grey = with_debris(grey, self.seed, z, self.voxel_nm, self.artefacts.debris)
+        grey = charged(grey, self.voxel_nm, charging)
+        grey = self._curtained(grey, z, self.artefacts.curtaining)
+        if fault == "curtained":
+            grey = self._curtained(grey, _OTHER_CURTAINS + z, self.artefacts.curtained)
+        if fault == "torn":
+            grey = torn(grey, self.seed, z, self.artefacts.torn * TORN_NM / self.voxel_nm)
         grey = (grey - np.float32(128)) * np.float32(pose.gain) + np.float32(128 + pose.offset)
         if self.artefacts.noise > 0:
             rng = generator(self.seed, Stream.NOISE, z)
@@ -122,17 +137,20 @@ class Recorder:
         if self.artefacts.glitches > 0:
             rng = generator(self.seed, Stream.GLITCHES, 1_000_000 + z)
             grey[self._bad_lines(rng)] += np.float32(rng.normal() * 25)
+        if fault == "striped":
+            lines = disturbed_lines(self.seed, z, grey.shape[0])
+            grey[lines] += np.float32(float(signs(self.seed, fault, (z,))[0]) * self.artefacts.striped * STRIPE_GREY)
         return grey
 
-    def _curtained(self, grey: Grey, z: int) -> Grey:
-        if self.artefacts.curtaining <= 0:
+    def _curtained(self, grey: Grey, z: int, strength: float) -> Grey:
+        if strength <= 0:
             return grey
-        stripes = self._stripes(z)
+        stripes = self._stripes(z, strength)
         factor = np.ones_like(grey)
         _draw_stripes(factor, stripes, self.voxel_nm)
         return grey * factor
 
-    def _stripes(self, z: int) -> NDArray[np.float64]:
+    def _stripes(self, z: int, strength: float) -> NDArray[np.float64]:
         """Stripes that live at slice ``z``: x at the top, width, amplitude, slope, first y, growth length, in nm."""
         height_nm, width_nm = (n * self.voxel_nm for n in self.shape_yx_px)
         mean_life = sum(_LIFE_SLICES) / 2
@@ -146,7 +164,7 @@ class Recorder:
                 row = (
                     rng.uniform(0, width_nm),
                     rng.uniform(8, 80),
-                    rng.choice([-1, 1]) * rng.uniform(0.02, 0.06) * self.artefacts.curtaining,
+                    rng.choice([-1, 1]) * rng.uniform(0.02, 0.06) * strength,
                     np.tan(np.deg2rad(rng.uniform(-1, 1))),
                     rng.uniform(-0.5, 0.7) * height_nm,
                     0.3 * height_nm,

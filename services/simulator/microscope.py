@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from services.imaging.formats.dat_writing import dat_header, dat_pixels
 from services.simulator.faults import Faults
 from services.simulator.phantom import Phantom
 
-ImageFormat = Literal["grey8", "rgb8", "grey16"]
+ImageFormat = Literal["grey8", "rgb8", "grey16", "dat"]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 STRIPS = 8
@@ -24,7 +25,7 @@ _WRITING_SHARE = 0.2
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 
 
-def slice_name(seed: int, voxel_nm: float, z: int) -> str:
+def slice_name(seed: int, voxel_nm: float, z: int, suffix: str = "tif") -> str:
     """File name of a slice; its z is the last number.
 
     Examples
@@ -33,7 +34,34 @@ def slice_name(seed: int, voxel_nm: float, z: int) -> str:
     'phantom_s7_16x16x16nm.0012.tif'
     """
     size = f"{voxel_nm:g}"
-    return f"phantom_s{seed}_{size}x{size}x{size}nm.{z:04d}.tif"
+    return f"phantom_s{seed}_{size}x{size}x{size}nm.{z:04d}.{suffix}"
+
+
+def dat_pieces(pixels: NDArray[np.uint16], voxel_nm: float, z: int, *, restarted: bool = False) -> list[bytes]:
+    """Cut an image into what Janelia's microscopes write: the header, then rows of one detector, signed 16 bit.
+
+    Parameters
+    ----------
+    pixels
+        uint16 grey of shape (y, x).
+    voxel_nm
+        Pixel size, for the header.
+    z
+        Goes into the header as the number of the slice.
+    restarted
+        Whether milling was started anew before this slice.
+    """
+    height, width = pixels.shape
+    fields: dict[str, int | float | str] = {
+        "PixelSize": voxel_nm,
+        "FIBSliceNum": z,
+        "Restart": int(restarted),
+        "MachineID": "phantom",
+        "DetA": "InLens",
+    }
+    rows = -(-height // STRIPS)
+    strips = [dat_pixels(pixels[None, y : y + rows]) for y in range(0, height, rows)]
+    return [dat_header((height, width, 1), fields, eight_bit=False), *strips]
 
 
 def _entry(tag: int, kind: int, values: list[int], data_at: int) -> tuple[bytes, bytes]:
@@ -114,7 +142,7 @@ class Microscope:
     folder
         Where the slices go; it must exist.
     image_format
-        Pixels of the files: 8-bit grey, RGB with equal channels, or 16-bit grey.
+        Pixels of the files: 8-bit grey, RGB with equal channels, 16-bit grey, or Janelia's `.dat`.
     period_s
         Time from slice to slice; None for no waiting at all.
     wait
@@ -129,11 +157,12 @@ class Microscope:
 
     def path(self, z: int) -> Path:
         """File of slice ``z``."""
-        return self.folder / slice_name(self.phantom.spec.seed, self.phantom.spec.voxel_nm, z)
+        suffix = "dat" if self.image_format == "dat" else "tif"
+        return self.folder / slice_name(self.phantom.spec.seed, self.phantom.spec.voxel_nm, z, suffix)
 
     def pieces(self, z: int) -> list[bytes]:
         """Give all that will ever be written of slice ``z``; a half-written one ends inside a strip."""
-        pieces = tiff_pieces(self._pixels(z), self.phantom.spec.voxel_nm)
+        pieces = self._cut(self._pixels(z), z)
         if z in self.phantom.faults.half_written:
             pieces = pieces[: 1 + len(pieces) // 2]
             pieces[-1] = pieces[-1][: len(pieces[-1]) // 2]
@@ -166,25 +195,30 @@ class Microscope:
 
     def _length(self, z: int) -> int:
         """Length of the file of slice ``z``; like every length here it does not depend on what the slice shows."""
-        blank = tiff_pieces(
-            self._shaped(np.zeros(self.phantom.shape_zyx[1:], dtype=np.uint8)), self.phantom.spec.voxel_nm
-        )
+        blank = self._cut(self._shaped(np.zeros(self.phantom.shape_zyx[1:], dtype=np.uint8)), z)
         if z in self.phantom.faults.half_written:
             kept = blank[: 1 + len(blank) // 2]
             return sum(map(len, kept)) - len(kept[-1]) + len(kept[-1]) // 2
         return sum(map(len, blank))
 
+    def _cut(self, pixels: Pixels, z: int) -> list[bytes]:
+        voxel_nm = self.phantom.spec.voxel_nm
+        if self.image_format == "dat":
+            restarted = bool(self.phantom.stage.restarted[z])
+            return dat_pieces(pixels.astype(np.uint16, copy=False), voxel_nm, z, restarted=restarted)
+        return tiff_pieces(pixels, voxel_nm)
+
     def _pixels(self, z: int) -> Pixels:
         if z in self.phantom.faults.blank:
             level = 0 if z % 2 else 255
             return self._shaped(np.full(self.phantom.shape_zyx[1:], level, dtype=np.uint8))
-        if self.image_format == "grey16":
+        if self.image_format in {"grey16", "dat"}:
             return self.phantom.slice_16bit(z)
         return self._shaped(self.phantom.slice(z))
 
     def _shaped(self, grey: NDArray[np.uint8]) -> Pixels:
         """Grey in the pixels of the file format."""
-        if self.image_format == "grey16":
+        if self.image_format in {"grey16", "dat"}:
             return grey.astype(np.uint16) * np.uint16(257)
         return np.repeat(grey[:, :, None], 3, axis=2) if self.image_format == "rgb8" else grey
 

@@ -13,6 +13,7 @@ from services.simulator.faults import Faults, planned_faults
 from services.simulator.layout import Arrangement, field_size_nm, laid_out
 from services.simulator.nucleus import Nucleus, nucleus_chromosomes, nucleus_details
 from services.simulator.section import Contacts, Cutter, Specimen
+from services.simulator.spoiling import Spoilt, planned_spoiling
 from services.simulator.stage import BEAM_NM, frame_of, stage_table
 
 _ROUND_PX = 16
@@ -124,6 +125,8 @@ class Phantom:
     ----------
     spec
         What to simulate.
+    spoilt
+        Slices with a fault of their own; None draws them as the spec says.
 
     Attributes
     ----------
@@ -138,9 +141,11 @@ class Phantom:
     faults
         Slices that go wrong as a whole. A repeated slice shows the place of the one before it; the others are faults of
         files.
+    spoilt
+        Slices with a fault of their own.
     """
 
-    def __init__(self, spec: PhantomSpec) -> None:
+    def __init__(self, spec: PhantomSpec, spoilt: Spoilt | None = None) -> None:
         self.spec = spec
         self.shape_zyx = spec.shape_zyx
         size_nm = tuple(n * spec.voxel_nm for n in self.shape_zyx)
@@ -149,8 +154,11 @@ class Phantom:
         specimen = Specimen(spec.seed, spec.anatomy, spec.greys, contacts, (size_nm[1], size_nm[2]), self.nuclei)
         self._cutter = Cutter(specimen)
         self.faults: Faults = planned_faults(spec.seed, self.shape_zyx[0], spec.artefacts)
-        self.stage = stage_table(spec.seed, self.shape_zyx[0], spec.voxel_nm, spec.artefacts, self.faults.repeated)
-        self._recorder = Recorder(spec.seed, spec.voxel_nm, self.shape_zyx[1:], spec.artefacts)
+        n_slices, faults, artefacts = self.shape_zyx[0], self.faults, spec.artefacts
+        taken = faults.missed | faults.repeated | faults.half_written | faults.blank
+        self.spoilt = planned_spoiling(spec.seed, n_slices, artefacts, taken) if spoilt is None else spoilt
+        self.stage = stage_table(spec.seed, n_slices, spec.voxel_nm, artefacts, faults.repeated, self.spoilt)
+        self._recorder = Recorder(spec.seed, spec.voxel_nm, self.shape_zyx[1:], artefacts, self.spoilt)
         self._last: tuple[int, Canvas] | None = None
 
     def truth(self, z: int) -> TruthPlane:
@@ -160,11 +168,15 @@ class Phantom:
 
     def slice(self, z: int) -> NDArray[np.uint8]:
         """Image of slice ``z``: uint8 grey, shape (y, x), with every artefact but the faults of files."""
-        return digitised(self._recorded(z))
+        return digitised(self._recorded(self._imaged(z)))
 
     def slice_16bit(self, z: int) -> NDArray[np.uint16]:
         """Image of slice ``z`` in 16 bits: uint16 grey, shape (y, x), otherwise as `slice`."""
-        return digitised_16bit(self._recorded(z))
+        return digitised_16bit(self._recorded(self._imaged(z)))
+
+    def _imaged(self, z: int) -> int:
+        """Slice whose image slice ``z`` shows: its own, or the one before it where the detector's memory froze."""
+        return z - 1 if z > 0 and self.spoilt.at(z) == "frozen" else z
 
     def _recorded(self, z: int) -> NDArray[np.float32]:
         grey = self._section(z).grey

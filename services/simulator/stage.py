@@ -1,6 +1,6 @@
 """Where and how each slice was taken: the table of a microscope's stage, milling and beam."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,18 @@ from scipy.signal import lfilter
 from services.simulator.artefacts import Artefacts
 from services.simulator.canvas import Frame
 from services.simulator.randomness import Stream, generator
+from services.simulator.spoiling import (
+    ASTIGMATISM_NM,
+    DEFOCUS_NM,
+    EXTRA_SLICES,
+    FIELD_SHIFT_NM,
+    SATURATION_GAIN,
+    SATURATION_GREY,
+    SOUND,
+    STEP_GREY,
+    Spoilt,
+    signs,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -179,7 +191,12 @@ def _beam_nm(seed: int, n: int, artefacts: Artefacts, axis: int) -> FloatArray:
 
 
 def stage_table(
-    seed: int, n_slices: int, voxel_nm: float, artefacts: Artefacts, repeated: frozenset[int] = frozenset()
+    seed: int,
+    n_slices: int,
+    voxel_nm: float,
+    artefacts: Artefacts,
+    repeated: frozenset[int] = frozenset(),
+    spoilt: Spoilt = SOUND,
 ) -> StageTable:
     """Draw the conditions of all slices of an acquisition in one pass.
 
@@ -197,11 +214,13 @@ def stage_table(
         Strengths.
     repeated
         Slices before which nothing was milled.
+    spoilt
+        Slices with a fault of their own.
     """
     jumps = _restarts(seed, n_slices, artefacts.restart)
     slow = [_wandering(generator(seed, Stream.STAGE, 40 + k), n_slices, 0.98) for k in range(5)]
     drift, jitter, bright = artefacts.drift, artefacts.jitter, artefacts.brightness
-    return StageTable(
+    table = StageTable(
         z_nm=_depths_nm(seed, voxel_nm, artefacts.thickness, jumps.restarted, repeated),
         dy_nm=drift * _drift_nm(seed, n_slices, 0) + jitter * _jitter_nm(seed, n_slices, 0) + jumps.dy_nm,
         dx_nm=drift * _drift_nm(seed, n_slices, 1) + jitter * _jitter_nm(seed, n_slices, 1) + jumps.dx_nm,
@@ -213,6 +232,43 @@ def stage_table(
         beam_y_nm=np.hypot(_beam_nm(seed, n_slices, artefacts, 0), jumps.defocus_nm),
         beam_x_nm=np.hypot(_beam_nm(seed, n_slices, artefacts, 1), jumps.defocus_nm),
         restarted=jumps.restarted,
+    )
+    return _spoilt(table, seed, voxel_nm, artefacts, spoilt) if spoilt.slices else table
+
+
+def _spoilt(table: StageTable, seed: int, voxel_nm: float, artefacts: Artefacts, spoilt: Spoilt) -> StageTable:
+    """Put the faults of single slices into the table; what stays is added from its slice on."""
+    n = len(table.z_nm)
+    beam_y, beam_x, gain = table.beam_y_nm.copy(), table.beam_x_nm.copy(), table.gain.copy()
+    alone, stays = np.zeros(n), np.zeros((3, n))
+    for z in spoilt.of("defocused"):
+        beam_y[z] = np.hypot(beam_y[z], artefacts.defocused * DEFOCUS_NM)
+        beam_x[z] = np.hypot(beam_x[z], artefacts.defocused * DEFOCUS_NM)
+    astigmatic = spoilt.of("astigmatic")
+    for z, sign in zip(astigmatic, signs(seed, "astigmatic", astigmatic), strict=True):
+        beam = beam_y if sign > 0 else beam_x
+        beam[z] = np.hypot(beam[z], artefacts.astigmatic * ASTIGMATISM_NM)
+    for z in spoilt.of("saturated"):
+        gain[z] += artefacts.saturated * SATURATION_GAIN
+        alone[z] += artefacts.saturated * SATURATION_GREY
+    for row, (name, size) in enumerate((("brightness_step", STEP_GREY), ("field_shift", FIELD_SHIFT_NM))):
+        slices = spoilt.of(name)
+        # Every other step goes back, so that the brightness and the field stay in range however many there are.
+        turns = signs(seed, name, slices[:1]) * np.where(np.arange(len(slices)) % 2, -1.0, 1.0) if slices else ()
+        for z, turn in zip(slices, turns, strict=True):
+            stays[row, z:] += turn * size * getattr(artefacts, name)
+    for z in spoilt.of("z_jump"):
+        stays[2, z:] += artefacts.z_jump * EXTRA_SLICES * voxel_nm
+    angle = generator(seed, Stream.STAGE, 50).uniform(0, 2 * np.pi)
+    return replace(
+        table,
+        z_nm=table.z_nm + stays[2],
+        dy_nm=table.dy_nm + np.sin(angle) * stays[1],
+        dx_nm=table.dx_nm + np.cos(angle) * stays[1],
+        gain=gain,
+        offset=table.offset + alone + stays[0],
+        beam_y_nm=beam_y,
+        beam_x_nm=beam_x,
     )
 
 

@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from services.simulator.anatomy import Anatomy
+from services.simulator.artefacts import SPOILING_NAMES
 from services.simulator.nucleus import (
     Nucleus,
     body_volume_nm3,
@@ -90,12 +91,21 @@ def _described_nucleus(nucleus: Nucleus, seen: SeenNucleus, anatomy: Anatomy) ->
     }
 
 
+def _faults_of(phantom: Phantom, z: int) -> list[str]:
+    """Names of all that went wrong with one slice."""
+    return [*phantom.faults.of(z), *([phantom.spoilt.at(z)] if phantom.spoilt.at(z) else [])]
+
+
 def described(phantom: Phantom, image_format: str) -> str:
     """JSON text that says what an acquisition is; the same for the same spec."""
     n_slices = phantom.shape_zyx[0]
     seen = [(nucleus, seen_nucleus(nucleus, phantom)) for nucleus in phantom.nuclei]
-    faults = {str(z): list(phantom.faults.of(z)) for z in range(n_slices) if phantom.faults.of(z)}
+    faults = {str(z): names for z in range(n_slices) if (names := _faults_of(phantom, z))}
     spec = asdict(phantom.spec)
+    # Left out where they are off, so that a description says what it said before there were such faults.
+    spec["artefacts"] = {
+        name: strength for name, strength in spec["artefacts"].items() if strength or name not in SPOILING_NAMES
+    }
     content = {
         "seed": phantom.spec.seed,
         "voxel_size_zyx_nm": [phantom.spec.voxel_nm] * 3,
@@ -176,7 +186,7 @@ def _describe(path: Path, text: str) -> None:
 def _transform_row(phantom: Phantom, z: int) -> str:
     """One line of the table of transforms."""
     pose = phantom.stage.pose(z)
-    flags = [*phantom.faults.of(z), *(["restart"] if pose.restarted else [])]
+    flags = [*_faults_of(phantom, z), *(["restart"] if pose.restarted else [])]
     numbers = (pose.z_nm, pose.dx_nm, pose.dy_nm, pose.rotation, pose.scale, pose.shear, pose.gain, pose.offset)
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow([z, *(f"{number:.9g}" for number in numbers), "+".join(flags)])

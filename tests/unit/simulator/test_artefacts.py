@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from services.simulator.artefacts import (
     ARTEFACT_NAMES,
     FAULT_NAMES,
+    SPOILING_NAMES,
     Artefacts,
     ArtefactStrengthError,
     UnknownArtefactError,
@@ -21,6 +22,7 @@ from services.simulator.artefacts import (
 )
 from services.simulator.faults import planned_faults
 from services.simulator.phantom import Phantom, PhantomSpec
+from services.simulator.spoiling import planned_spoiling
 from services.simulator.stage import stage_table
 
 MakeSpec = Callable[..., PhantomSpec]
@@ -28,15 +30,29 @@ MakeSpec = Callable[..., PhantomSpec]
 OF_THE_IMAGE = ("noise", "blur", "brightness", "defocus", "curtaining", "charging")
 OF_THE_PLACE = ("drift", "jitter", "thickness", "glitches")
 OF_FILES = ("missed", "out_of_order", "half_written", "blank")
+OF_ONE_IMAGE = (
+    "defocused",
+    "astigmatic",
+    "curtained",
+    "charged",
+    "saturated",
+    "striped",
+    "torn",
+    "debris",
+    "frozen",
+)
+FROM_ONE_SLICE_ON = ("brightness_step", "field_shift", "z_jump")
 
 
 def test_every_artefact_is_of_one_kind() -> None:
-    assert {*OF_THE_IMAGE, *OF_THE_PLACE, *OF_FILES, "restart", "repeated"} == set(ARTEFACT_NAMES)
+    kinds = {*OF_THE_IMAGE, *OF_THE_PLACE, *OF_FILES, "restart", "repeated", *OF_ONE_IMAGE, *FROM_ONE_SLICE_ON}
+    assert kinds == set(ARTEFACT_NAMES)
+    assert {*OF_ONE_IMAGE, *FROM_ONE_SLICE_ON} == set(SPOILING_NAMES)
     assert set(FAULT_NAMES) == {*OF_FILES, "repeated"}
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UnknownArtefactError, match=r"'wobble'.*all, noise, blur, .*blank"):
+    with pytest.raises(UnknownArtefactError, match=r"'wobble'.*all, spoilt, noise, blur, .*blank"):
         parse_artefact("wobble=2")
 
 
@@ -195,3 +211,37 @@ def test_neighbours_at_4_nm_correlate_as_in_real_acquisitions() -> None:
     values = [correlation(a, b) for a, b in itertools.pairwise(raw)]
     assert np.mean(values) == pytest.approx(0.61, abs=0.05)
     assert np.std(values) == pytest.approx(0.085, abs=0.03)
+
+
+@pytest.mark.parametrize("name", OF_ONE_IMAGE)
+def test_a_fault_of_one_image_changes_no_other(make_spec: MakeSpec, name: str) -> None:
+    off, on = off_and_on(make_spec, name)
+    (z,) = on.spoilt.of(name)
+    assert on.spoilt.at(z) == name
+    assert [changed(off, on, k)[0] for k in (z - 1, z, z + 1)] == [False, True, False]
+
+
+@pytest.mark.parametrize("name", FROM_ONE_SLICE_ON)
+def test_what_begins_at_a_slice_stays(make_spec: MakeSpec, name: str) -> None:
+    off, on = off_and_on(make_spec, name)
+    (z,) = on.spoilt.of(name)
+    assert [changed(off, on, k)[0] for k in (z - 1, z, z + 1, 59)] == [False, True, True, True]
+
+
+def test_a_frozen_slice_is_the_one_before_it_to_the_last_pixel(make_spec: MakeSpec) -> None:
+    phantom = Phantom(make_spec("frozen", n_slices=60))
+    (z,) = phantom.spoilt.of("frozen")
+    assert np.array_equal(phantom.slice(z), phantom.slice(z - 1))
+    assert not np.array_equal(phantom.truth(z).classes, phantom.truth(z - 1).classes)
+
+
+def test_the_word_all_means_what_it_meant_before_there_were_faults_of_single_slices() -> None:
+    strengths = artefacts_from(["all"])
+    assert {name for name in ARTEFACT_NAMES if getattr(strengths, name) == 0} == set(SPOILING_NAMES)
+    assert all(getattr(artefacts_from(["spoilt=0.5"]), name) == 0.5 for name in SPOILING_NAMES)
+
+
+def test_a_slice_is_spoilt_in_one_way_only() -> None:
+    phantom_slices = [planned_spoiling(seed, 200, artefacts_from(["spoilt"])).slices for seed in range(5)]
+    assert all(len({z for _, z in slices}) == len(slices) >= len(SPOILING_NAMES) for slices in phantom_slices)
+    assert all(0 < z < 199 for slices in phantom_slices for _, z in slices)

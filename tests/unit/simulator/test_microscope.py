@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from services.imaging.formats.dat import DatReader, telemetry
+from services.imaging.formats.dat_faults import TruncatedPixelsError
 from services.simulator.faults import Faults
 from services.simulator.microscope import FINISH_MARKER, ImageFormat, Microscope, due_slices, slice_name, tiff_pieces
 from services.simulator.phantom import Phantom, PhantomSpec
@@ -124,3 +126,18 @@ def test_the_end_is_marked_by_an_empty_file(phantom: Phantom, tmp_path: Path) ->
 def test_names_end_in_z_and_say_the_voxel_size() -> None:
     assert slice_name(7, 16.0, 0) == "phantom_s7_16x16x16nm.0000.tif"
     assert slice_name(7, 6.5, 12345) == "phantom_s7_6.5x6.5x6.5nm.12345.tif"
+
+
+def test_a_dat_file_grows_in_place_and_holds_the_16_bit_slice(phantom: Phantom, tmp_path: Path) -> None:
+    scope = microscope(phantom, tmp_path, "dat")
+    scope.acquire(50)
+    assert scope.complete(50)
+    payload = scope.path(50).read_bytes()
+    assert scope.path(50).suffix == ".dat"
+    reader = DatReader(payload)
+    assert np.array_equal(reader.read(0), phantom.slice_16bit(50))
+    found = telemetry(reader.header)
+    assert (found.slice_number, found.pixel_nm, found.machine) == (50, phantom.spec.voxel_nm, "phantom")
+    for piece in range(1, len(scope.pieces(50))):
+        with pytest.raises(TruncatedPixelsError):
+            DatReader(b"".join(scope.pieces(50)[:piece]))

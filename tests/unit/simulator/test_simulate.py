@@ -215,7 +215,7 @@ def test_artefacts_reach_the_spec_and_unknown_ones_are_refused() -> None:
 
 def test_the_command_line_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--artefact", "wobble"]) == 2
-    assert "no artefact is called 'wobble'; there are: all, noise" in capsys.readouterr().err
+    assert "no artefact is called 'wobble'; there are: all, spoilt, noise" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
