@@ -1,0 +1,1 @@
+"""What the slices so far say about those to come."""
