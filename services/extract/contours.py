@@ -1,5 +1,7 @@
 """Everything here that has coordinates and calls OpenCV: its (x, y) is turned round to (y, x) in this module only."""
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -9,18 +11,25 @@ PixelPoints = npt.NDArray[np.int32]
 Ellipse = tuple[tuple[float, float], tuple[float, float], float]
 
 
-def trace_contours(binary: GreyImage) -> list[PixelPoints]:
+def trace_contours(binary: GreyImage, least_area_px: float = 0.0) -> list[PixelPoints]:
     """Every contour of the non-zero pixels, outer ones and those of holes, with all their points.
 
     Parameters
     ----------
     binary
         uint8, (y, x).
+    least_area_px
+        Contours that have too few points to enclose so much are left out; some that enclose less are not.
 
     Returns
     -------
     list of numpy.ndarray
         int32, (n, 2), (y, x), in OpenCV's order (RETR_TREE, CHAIN_APPROX_NONE).
+
+    Notes
+    -----
+    From point to point it is at most the square root of 2, and no closed line of a length encloses more than a circle:
+    ``n`` points enclose at most ``n**2 / (2 pi)``.
 
     Examples
     --------
@@ -30,7 +39,8 @@ def trace_contours(binary: GreyImage) -> list[PixelPoints]:
     [[1, 2], [2, 2], [2, 3], [2, 4], [1, 4], [1, 3]]
     """
     found, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_NONE)
-    return [contour.reshape(-1, 2)[:, ::-1].astype(np.int32) for contour in found]
+    fewest = math.sqrt(2 * math.pi * least_area_px)
+    return [contour.reshape(-1, 2)[:, ::-1].astype(np.int32) for contour in found if len(contour) >= fewest]
 
 
 def count_vertices(points_yx: PixelPoints, tolerance: float) -> int:

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.contracts.keys import digest, outlines_key
+from services.contracts.keys import digest, outlines_key, quality_key, slice_digest_key
 from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceIngested
 from services.contracts.values import AbsenceReason, ArtefactRef
 from services.extract.detection import DetectionInputError, detect
+from services.extract.digests import STAGE_VERSION as DIGEST_VERSION
+from services.extract.digests import digest_of, digest_to_bytes
 from services.extract.outlines import Outline, make_outline, outlines_from_bytes, outlines_to_bytes
 from services.extract.profiles import DetectionProfile
+from services.extract.quality import STAGE_VERSION as QUALITY_VERSION
+from services.extract.quality import quality_of, quality_to_bytes
 from services.extract.reading import SliceReader
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
@@ -36,6 +40,8 @@ class DetectHandler:
         Counts slices and nuclei.
     whole_field
         Take the field itself for the only outline, where there are no nuclei to find.
+    digests
+        Keep each slice made small, for its registration.
     """
 
     name = "extract-detect"
@@ -43,12 +49,19 @@ class DetectHandler:
     batch_size = 4
 
     def __init__(
-        self, store: ArtefactStore, profile: DetectionProfile, metrics: Metrics, *, whole_field: bool = False
+        self,
+        store: ArtefactStore,
+        profile: DetectionProfile,
+        metrics: Metrics,
+        *,
+        whole_field: bool = False,
+        digests: bool = False,
     ) -> None:
         self._store = store
         self._profile = profile
         self._metrics = metrics
         self._whole_field = whole_field
+        self._digests = digests
         self._reader = SliceReader(store, keep=1)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
@@ -76,13 +89,14 @@ class DetectHandler:
             return Answer(fault=PermanentError("unexpected_message", f"{type(message).__name__} on {item.topic}"))
         try:
             outlines, count = self._outlines(message)
+            quality = self._quality(message)
+            small = self._digest(message) if self._digests else None
         except PermanentError as fault:
             return Answer(fault=fault)
         self._metrics.increment("fibsem_slices_processed_total", 1, stage=self.name)
         self._metrics.observe("fibsem_slice_nuclei", count, acquisition=message.acquisition_id)
-        return Answer(
-            (Publication("outlines", OutlinesDetected(slice=message, outlines=outlines, outline_count=count)),)
-        )
+        found = OutlinesDetected(slice=message, outlines=outlines, outline_count=count, quality=quality, digest=small)
+        return Answer((Publication("outlines", found),))
 
     def _outlines(self, message: SliceIngested) -> tuple[ArtefactRef, int]:
         recipe = digest(
@@ -110,6 +124,40 @@ class DetectHandler:
         except DetectionInputError as error:
             raise PermanentError("undetectable_slice", f"{message.identity}: {error}") from error
         return self._store.put(key, outlines_to_bytes(found)), len(found)
+
+    def _quality(self, message: SliceIngested) -> ArtefactRef | None:
+        """Measure the quality of a slice; None where it is too small to be judged."""
+        recipe = digest(
+            {
+                "raw": message.raw.sha256,
+                "page": message.page,
+                "channel": message.channel,
+                "grey": message.grey.model_dump(),
+                "voxel": message.voxel_size.model_dump(),
+                "version": QUALITY_VERSION,
+            }
+        )
+        key = quality_key(message.acquisition_id, message.z, recipe)
+        known = self._store.find(key)
+        if known is not None:
+            return known
+        voxel = message.voxel_size
+        quality = quality_of(self._reader.read(message), (voxel.y_nm, voxel.x_nm))
+        return None if quality is None else self._store.put(key, quality_to_bytes(quality))
+
+    def _digest(self, message: SliceIngested) -> ArtefactRef:
+        """Keep a slice made small."""
+        recipe = digest(
+            {
+                "raw": message.raw.sha256,
+                "page": message.page,
+                "channel": message.channel,
+                "grey": message.grey.model_dump(),
+                "version": DIGEST_VERSION,
+            }
+        )
+        key = slice_digest_key(message.acquisition_id, message.z, recipe)
+        return self._store.find(key) or self._store.put(key, digest_to_bytes(digest_of(self._reader.read(message))))
 
 
 def _field(shape: tuple[int, ...]) -> Outline:
