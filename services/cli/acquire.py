@@ -5,16 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.cli.console import OUT
 from services.cli.display import RunDisplay
 from services.cli.options import SHIPPED_MODELS, voxel_size, voxel_size_in_name
+from services.contracts.method import Method
 from services.contracts.values import VoxelSize
 from services.embedded.progress import duration
 from services.embedded.settings import RunSettings, settle
@@ -52,6 +54,9 @@ def simulate(
     artefact: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME=STRENGTH, repeatable; `all` for every one")
     ] = None,
+    image_format: Annotated[
+        Literal["grey8", "rgb8", "grey16", "dat"], typer.Option("--format", help="TIFF of these pixels, or .dat")
+    ] = "grey8",
 ) -> None:
     """Write slices as a microscope does, files growing in place, and the truth beside them."""
     from services.simulator.simulate import simulate as simulate_microscope
@@ -68,11 +73,18 @@ def simulate(
             period_s=period_s,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             wait=clock.wait,
+            image_format=image_format,
         )
     OUT.print(f"slices in {directory / 'slices'}, truth in {directory / 'truth'}")
 
 
-Slices = Annotated[Path, typer.Argument(exists=True, help="folder the microscope writes into, or one stack")]
+Slices = Annotated[
+    Path,
+    typer.Argument(
+        help="folder the microscope writes into, one TIFF stack, or a finished volume: "
+        ".zarr, .n5/NAME, .h5:/NAME, .mrc, .npy"
+    ),
+]
 Out = Annotated[Path, typer.Option(help="folder for the results; the same command goes on where it stopped")]
 Acquisition = Annotated[str | None, typer.Option(help="name; a second folder given under the same name is joined")]
 VoxelNm = Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")]
@@ -93,10 +105,24 @@ ChromosomesMethod = Annotated[
 ChromosomesAs = Annotated[
     Literal["auto", "bivalents", "homologs"], typer.Option(help="what is counted; auto: homologs if more than 6")
 ]
+Registration = Annotated[
+    str,
+    typer.Option(help="MODEL[,TREND[,DELAY]]: translation, rigid or affine; kept or zero; slices; or none"),
+]
 SmallObjects = Annotated[Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")]
 FilePattern = Annotated[str | None, typer.Option(help="regular expression with (?P<z>...) for file names")]
 Include = Annotated[str | None, typer.Option(help="shell pattern; files of other names are left alone")]
-Channel = Annotated[int | None, typer.Option(help="channel of RGB files whose channels differ")]
+Channel = Annotated[int | None, typer.Option(help="detector, or channel of RGB files whose channels differ")]
+Metadata = Annotated[
+    Literal["check", "ignore"], typer.Option(help="files that state another pixel size than --voxel-nm: refuse, or not")
+]
+DataBarPx = Annotated[int | None, typer.Option(min=0, help="rows of writing at the bottom; default: by the metadata")]
+ContrastAs = Annotated[
+    Literal["as-is", "inverted"], typer.Option(help="inverted: stained material is bright in the files")
+]
+KeepFlags = Annotated[
+    Path | None, typer.Option(exists=True, file_okay=False, help="folder of ...^keep markers of finished files")
+]
 Z = Annotated[int | None, typer.Option(min=0, help="first, last z; default: what is there")]
 GapTimeoutS = Annotated[float | None, typer.Option(help="declare a z missing after so long; a recorded decision")]
 AreaUm2 = Annotated[str | None, typer.Option(help="MIN,MAX section of a nucleus, um2; default: the profile's")]
@@ -118,9 +144,14 @@ def run(
     chromosomes_method: ChromosomesMethod = "sc_link_watershed",
     chromosomes_as: ChromosomesAs = "auto",
     small_objects: SmallObjects = "3d",
+    registration: Registration = "none",
     file_pattern: FilePattern = None,
     include: Include = None,
     channel: Channel = None,
+    metadata: Metadata = "check",
+    data_bar_px: DataBarPx = None,
+    contrast: ContrastAs = "as-is",
+    keep_flags: KeepFlags = None,
     first_z: Z = None,
     last_z: Z = None,
     gap_timeout_s: GapTimeoutS = None,
@@ -129,7 +160,7 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
-    slices, include = (slices.parent, slices.name) if slices.is_file() else (slices, include)
+    slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, watch=watch)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
@@ -138,41 +169,37 @@ def run(
         gaps=gaps,
         models=models.resolve(),
         whole_field=whole_field,
-        **_separation(chromosomes, chromosomes_method, chromosomes_as),
-        small_objects=small_objects,
-        file_pattern=file_pattern,
-        include=include,
-        channel=channel,
-        first_z=first_z,
-        last_z=last_z,
-        gap_timeout_s=gap_timeout_s,
-        nucleus_area_um2=_area(nucleus_area_um2) if nucleus_area_um2 else None,
-        window_um=window_um,
+        **_separation(chromosomes, chromosomes_method, chromosomes_as, small_objects),
+        **_files(file_pattern, include, channel, metadata, data_bar_px, contrast, keep_flags),
+        **_extent(first_z, last_z, gap_timeout_s),
+        **_following(nucleus_area_um2, window_um, registration),
     )
+    _check(slices, wanted)
     if preview_slices is not None:
         _preview(out, wanted, preview_slices)
-        return
-    settled = settle(out, wanted, joined=acquisition is not None)
-    _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
+    else:
+        settled = settle(out, wanted, joined=acquisition is not None)
+        _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
 
 
 def amend(
     before: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a finished run")],
     out: Annotated[Path, typer.Option(help="folder for the amended version; the earlier one stays as it is")],
+    registration: Annotated[str | None, typer.Option(help="another registration: MODEL[,TREND[,DELAY]]")] = None,
 ) -> None:
-    """Make a new version of a finished run after slices came late, were replaced or were removed.
+    """Make a new version of a finished run after slices came late, were replaced or removed, or are laid otherwise.
 
     Only what the change touches is computed again; the result is that of a run that had these slices from the
     start. identities.csv says which nucleus and object of the earlier version is which of the new one.
     """
-    amended(before, out)
+    amended(before, out, changes=_registration(registration) if registration else None)
 
 
-def amended(before: Path, out: Path, models: Path | None = None) -> None:
-    """Run an amended version, with other networks where a folder of them is given."""
+def amended(before: Path, out: Path, models: Path | None = None, changes: Mapping[str, object] | None = None) -> None:
+    """Run an amended version, with other networks or another registration where they are given."""
     from services.embedded.amending import prepare, write_identities
 
-    outcome = _run(out, prepare(before, out, models), watch=False, metrics_port=None)
+    outcome = _run(out, prepare(before, out, models, changes), watch=False, metrics_port=None)
     _end(out, outcome)
     OUT.print(f"identities: {write_identities(before, out)}")
 
@@ -276,8 +303,56 @@ def _end(out: Path, outcome: Outcome) -> None:
     OUT.print(f"report: [bold]{report}[/]")
 
 
+def _as_slices(
+    slices: Path, include: str | None, out: Path, voxel_nm: str | None, *, watch: bool
+) -> tuple[Path, str | None, str | None]:
+    """Return a folder of slices, which of its names count, and the voxel size as far as it is known.
+
+    A finished volume is laid out as slices in the output first.
+    """
+    from services.cli.inspecting import is_volume
+    from services.imaging.volumes import VolumePath, open_volume
+    from services.imaging.volumes.unpacking import unpack
+
+    if not is_volume(slices):
+        return (slices.parent, slices.name, voxel_nm) if slices.is_file() else (slices, include, voxel_nm)
+    if watch:
+        raise typer.BadParameter(f"{slices} is a finished volume: leave out --watch")
+    folder = out / ".state" / "slices"
+    with open_volume(slices) as source, Progress(TextColumn("laying out slices"), BarColumn(), console=OUT) as bar:
+        voxel_nm = _stated_or_given(source.voxel_zyx_nm, voxel_nm)
+        task = bar.add_task("planes", total=source.shape_zyx[0])
+        unpack(source, str(VolumePath.of(str(slices))), folder, lambda planes: bar.advance(task, planes))
+    return folder, None, voxel_nm
+
+
+def _stated_or_given(stated: tuple[float, float, float] | None, given: str | None) -> str | None:
+    """Return the voxel size that was given, else that which the volume states; they may not contradict each other."""
+    if stated is None:
+        return given
+    if given is not None:
+        size = voxel_size(given)
+        if any(abs(own / said - 1) > 0.01 for own, said in zip(size.zyx_nm, stated, strict=True)):
+            told = ", ".join(f"{edge:g}" for edge in stated)
+            raise typer.BadParameter(f"--voxel-nm {given}: the volume states z, y, x of {told} nm")
+        return given
+    return ",".join(f"{edge:.9g}" for edge in stated)
+
+
+def _check(slices: Path, wanted: RunSettings) -> None:
+    """Hold the settings against the slices that are there."""
+    from services.cli.inspecting import check_before_run
+    from services.ingest.inspection import Wanted
+
+    size = wanted.voxel_size
+    stated = Wanted(
+        None if wanted.metadata == "ignore" else (size.y_nm, size.x_nm), wanted.channel, wanted.contrast == "inverted"
+    )
+    check_before_run(slices, stated, wanted.file_pattern, wanted.include)
+
+
 def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
-    """Return the voxel size that the file names state; never assume one."""
+    """Return the voxel size that the file names state, or names and metadata together; never assume one."""
     clock = SystemClock()
     while True:
         names = sorted(path.name for path in slices.iterdir() if not path.name.startswith("."))
@@ -285,13 +360,75 @@ def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
         if found:
             return found
         if names or not wait:
-            raise typer.BadParameter("the file names state no voxel size: give --voxel-nm Z,Y,X")
+            return _voxel_size_in_files(slices)
         clock.wait(1.0)
 
 
-def _separation(count: int, method: str, counted_as: str) -> dict[str, Any]:
+def _voxel_size_in_files(slices: Path) -> VoxelSize:
+    from services.cli.inspecting import stated_voxel_nm
+
+    z_nm, y_nm, x_nm = stated_voxel_nm(slices)
+    if z_nm and y_nm and x_nm:
+        return VoxelSize(z_nm=z_nm, y_nm=y_nm, x_nm=x_nm)
+    if y_nm and x_nm:
+        raise typer.BadParameter(f"files state y {y_nm:g}, x {x_nm:g} nm and no z: give --voxel-nm Z,{y_nm:g},{x_nm:g}")
+    raise typer.BadParameter("the file names state no voxel size: give --voxel-nm Z,Y,X")
+
+
+def _files(
+    file_pattern: str | None,
+    include: str | None,
+    channel: int | None,
+    metadata: str,
+    data_bar_px: int | None,
+    contrast: str,
+    keep_flags: Path | None,
+) -> dict[str, Any]:
+    """Return the settings of how files are read."""
+    return {
+        "file_pattern": file_pattern,
+        "include": include,
+        "channel": channel,
+        "metadata": metadata,
+        "data_bar_px": data_bar_px,
+        "contrast": contrast,
+        "keep_flags": keep_flags.resolve() if keep_flags else None,
+    }
+
+
+def _extent(first_z: int | None, last_z: int | None, gap_timeout_s: float | None) -> dict[str, Any]:
+    """Return the settings of which slices are wanted."""
+    return {"first_z": first_z, "last_z": last_z, "gap_timeout_s": gap_timeout_s}
+
+
+def _separation(count: int, method: str, counted_as: str, small_objects: str) -> dict[str, Any]:
     """Return the settings of the separation of chromosomes."""
-    return {"chromosomes": count, "chromosomes_method": method, "chromosomes_as": counted_as}
+    return {
+        "chromosomes": count,
+        "chromosomes_method": method,
+        "chromosomes_as": counted_as,
+        "small_objects": small_objects,
+    }
+
+
+def _following(area_um2: str | None, window_um: float, registration: str) -> dict[str, Any]:
+    """Return the settings of the size of nuclei, and of how slices are laid on one another."""
+    sizes = {"nucleus_area_um2": _area(area_um2) if area_um2 else None, "window_um": window_um}
+    return sizes | _registration(registration)
+
+
+def _registration(text: str) -> dict[str, Any]:
+    """Return the settings of registration that MODEL[,TREND[,DELAY]] stands for."""
+    names = ("registration", "registration_trend", "registration_delay")
+    words = text.split(",")
+    if len(words) > len(names):
+        raise typer.BadParameter(f"{text!r} is not MODEL[,TREND[,DELAY]], as in affine,kept,4")
+    said = dict(zip(names, words, strict=False))
+    try:
+        Method.model_validate(said)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r} is not MODEL[,TREND[,DELAY]]: {error.errors()[0]['msg']}") from error
+    return said | ({"registration_delay": int(words[2])} if len(words) > 2 else {})
 
 
 def _area(text: str) -> tuple[float, float]:

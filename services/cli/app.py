@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.cli import acquire, export, label, learn, operate, rewind
+from services.cli import acquire, advising, export, inspecting, label, learn, operate, rewind
 from services.cli.annotations import annotations_app
 from services.cli.console import failure
 from services.cli.training import training_app
@@ -22,12 +22,14 @@ app = typer.Typer(
 )
 acquire.register(app)
 operate.register(app)
+advising.register(app)
 rewind.register(app)
 learn.register(app)
 app.add_typer(annotations_app, name="annotations")
 app.add_typer(training_app, name="training")
 export.register(app)
 label.register(app)
+inspecting.register(app)
 
 
 def main() -> None:

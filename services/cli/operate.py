@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from services.cli.advising import advice_of
 from services.cli.console import OUT
 from services.cli.display import RunDisplay
 from services.cli.sites import AcquisitionName, Where, local_settings, settings_file, site_of
+from services.imaging.forecasting.wording import sentences
 from services.ingest.requests import DeclareMissing, FinishAcquisition, ResolveConflict
 from services.runtime.bus.port import Outgoing
 from services.runtime.clock import SystemClock
@@ -53,12 +55,15 @@ def register(app: typer.Typer) -> None:
 def status(where: Where, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:
     """Show how far a run is, whether it works at this moment or was stopped."""
     with site_of(where, acquisition) as site:
-        settings, found = site.settings, site.ask()
+        settings, found, advice = site.settings, site.ask(), advice_of(site)
+    said = sentences(advice, planned_last_z=settings.last_z) if advice else []
     if as_json:
-        OUT.print_json(json.dumps({"acquisition": settings.acquisition, **found}))
+        OUT.print_json(json.dumps({"acquisition": settings.acquisition, **found, "advice": said}))
         return
     OUT.print(f"acquisition {settings.acquisition}, slices in {', '.join(map(str, settings.slices))}", soft_wrap=True)
     OUT.print(found["line"] if found else "nothing was worked on yet", markup=False, highlight=False, soft_wrap=True)
+    for sentence in said:
+        OUT.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def ledger(where: Where, as_json: AsJson = False, acquisition: AcquisitionName = None) -> None:

@@ -54,6 +54,16 @@ def outlines_key(acquisition_id: str, z: int, recipe: str) -> str:
     return f"{acquisition_id}/outlines/z{z:06d}-{recipe}"
 
 
+def quality_key(acquisition_id: str, z: int, recipe: str) -> str:
+    """Key of what one slice says of its quality."""
+    return f"{acquisition_id}/quality/z{z:06d}-{recipe}"
+
+
+def slice_digest_key(acquisition_id: str, z: int, recipe: str) -> str:
+    """Key of one slice made small."""
+    return f"{acquisition_id}/digests/z{z:06d}-{recipe}"
+
+
 def crop_key(acquisition_id: str, nucleus_id: str, z: int, recipe: str) -> str:
     """Key of one crop with its mask."""
     return f"{acquisition_id}/nuclei/{nucleus_id}/crops/z{z:06d}-{recipe}.tif"

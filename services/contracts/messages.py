@@ -25,6 +25,8 @@ from services.contracts.values import (
     PlaneKind,
     Sha256,
     Side,
+    SliceScore,
+    SliceTrouble,
     Text,
     Transform,
     Value,
@@ -176,11 +178,17 @@ class SliceAbsent(_SliceMessage):
 
 
 class OutlinesDetected(Message):
-    """The outlines of one slice; `outlines` holds their polygons."""
+    """The outlines of one slice; `outlines` holds their polygons.
+
+    `digest` is the slice made small, for whoever compares it with its neighbours; absent where nobody does. `quality`
+    is what it says of its quality by itself, with the reduced plane that the next ones are compared with.
+    """
 
     slice: SliceIngested
     outlines: ArtefactRef
     outline_count: Count
+    digest: ArtefactRef | None = None
+    quality: ArtefactRef | None = None
 
     @property
     def identity(self) -> str:
@@ -195,8 +203,52 @@ class OutlinesDetected(Message):
         return self.slice.acquisition_id
 
 
+class SliceJudged(_SliceMessage):
+    """How good one slice is, judged by itself and the slices before it; told for every z, the absent ones too.
+
+    `troubles` has the worst first. `thickness_nm` is the depth milled since the slice before, absent where nothing
+    could be compared; `absent` says why there is no slice.
+    """
+
+    troubles: tuple[SliceTrouble, ...] = ()
+    thickness_nm: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    scores: tuple[SliceScore, ...] = ()
+    absent: AbsenceReason | None = None
+
+    @property
+    def key(self) -> str:
+        return self.acquisition_id
+
+    @property
+    def reliable(self) -> bool:
+        """Whether there is a slice, and nothing is wrong with it."""
+        return self.absent is None and not self.troubles
+
+
+class SliceRegistered(_SliceMessage):
+    """Where one slice lies in the acquisition, by its content and that of its neighbours.
+
+    `first` was found from the slices before it alone, and what is cut out follows it; `transform` from those behind it
+    too, by the rule of the trend, and what is assembled follows that. `linked` says whether it agreed with any slice
+    before it, `ncc` how well with the nearest good one.
+    """
+
+    first: Transform
+    transform: Transform
+    linked: bool
+    ncc: Annotated[FiniteFloat, Field(ge=-1, le=1)]
+    registration: Identifier
+
+    @property
+    def key(self) -> str:
+        return self.acquisition_id
+
+
 class NucleusOpened(_NucleusMessage):
-    """A nucleus was confirmed; its canvas and the models that segment it are fixed from now on."""
+    """A nucleus was confirmed; its canvas and the models that segment it are fixed from now on.
+
+    `registration` is the digest of the settings by which its slices are registered; absent where they are not.
+    """
 
     z_first: ZIndex
     canvas: PixelWindow
@@ -204,6 +256,7 @@ class NucleusOpened(_NucleusMessage):
     grey: GreyMapping
     model_set: Sha256
     continues: Identifier | None = None
+    registration: Identifier | None = None
 
 
 class NucleusClosed(_NucleusMessage):
@@ -465,6 +518,8 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
         SliceIngested,
         SliceAbsent,
         OutlinesDetected,
+        SliceJudged,
+        SliceRegistered,
         NucleusOpened,
         NucleusClosed,
         CropExtracted,

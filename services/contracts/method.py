@@ -26,6 +26,16 @@ class Method(BaseModel):
         default="auto", description="what is counted; auto: homologs where more than 6 are expected"
     )
     small_objects: Literal["3d", "2d"] = Field(default="3d", description="how the size of a speck is measured")
+    registration: Literal["none", "translation", "rigid", "affine"] = Field(
+        default="none", description="how slices are laid on one another"
+    )
+    registration_trend: Literal["kept", "zero"] = Field(
+        default="kept",
+        description="slow movement of the whole field: kept as the specimen's, or zero because it is drift",
+    )
+    registration_delay: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=4, description="slices to wait for before the place of a slice is final"
+    )
     nucleus_area_um2: tuple[float, float] | None = Field(
         default=None, description="smallest and largest section of a nucleus, instead of the profile's"
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, field_validator, model_validator
 
 from services.contracts.classes import LabelClass
-from services.contracts.values import Count, Identifier, Side, Value, ZIndex
+from services.contracts.values import AbsenceReason, Count, Identifier, Side, Value, ZIndex
 
 Volume = Annotated[FiniteFloat, Field(ge=0)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
@@ -70,6 +70,9 @@ class NucleusRow(Value):
     neighbours, nearest_neighbour_um
         Nuclei of the run whose surfaces, taken for balls, lie within 1 um; and the distance of centroids to the
         nearest nucleus. The results fill them in.
+    unreliable_slices
+        How many of its slices are absent or have something wrong, by the table of slices. The results fill it in;
+        None while the nucleus is open.
     """
 
     nucleus_id: Identifier
@@ -108,6 +111,7 @@ class NucleusRow(Value):
     checks_failed: Count | None = None
     neighbours: Count | None = None
     nearest_neighbour_um: Volume | None = None
+    unreliable_slices: Count | None = None
 
     @field_validator("clipped")
     @classmethod
@@ -147,6 +151,9 @@ class ObjectRow(Value):
         It touches the front and may still grow.
     bridged
         It was connected across absent slices.
+    unreliable_slices
+        How many slices from its first to its last are absent or have something wrong, by the table of slices. The
+        results fill it in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
@@ -169,6 +176,7 @@ class ObjectRow(Value):
     touches_border: bool
     open: bool
     bridged: bool
+    unreliable_slices: Count | None = None
 
     @field_validator("label_class")
     @classmethod
@@ -186,6 +194,64 @@ class ObjectRow(Value):
 
 OBJECT_ROWS: TypeAdapter[tuple[ObjectRow, ...]] = TypeAdapter(tuple[ObjectRow, ...])
 """Validates and dumps the JSON list of object rows of one nucleus."""
+
+
+class SliceRow(Value):
+    """One slice of the acquisition: whether it can be relied on, and what was measured; docs/slice-quality.md.
+
+    Attributes
+    ----------
+    reliable
+        There is a slice, and nothing is wrong with it.
+    troubles, severity
+        What is wrong, the worst first, and how bad the worst is, in thresholds: 1 and more, 0 for none.
+    absent
+        Why there is no slice.
+    thickness_nm
+        Depth milled since the slice before, on average since the last good one; the mean of the run is taken to be
+        the nominal thickness.
+    mean_grey, contrast, clipped_pct
+        Mean and standard deviation of the 8-bit grey, and the share of pixels at its ends.
+    structure, noise
+        Root mean squares of structure and noise at 30 to 500 nm, in grey levels.
+    sharpness, anisotropy
+        Sharpness without unit, geometric mean of both axes; and that along y over that along x.
+    stripe, tear
+        Worst step of brightness between lines, in standard deviations; and how much better the worst line would fit
+        if it were displaced.
+    curtain_pct, curtain_change_pct
+        Stripes along y, in per cent of the mean grey; of the slice, and of its difference from the reference.
+    tail_pct, tail_change_pct, slow_change_grey
+        Trails behind what is bright, of the slice and new since the reference; and uneven change of grey since then:
+        charging.
+    shift_nm, decorrelation, sameness, new_um2
+        Shift, decorrelation, difference in units of noise, and largest new spot since the reference.
+    """
+
+    z: ZIndex
+    reliable: bool
+    troubles: tuple[Identifier, ...] = ()
+    severity: Volume = 0.0
+    absent: AbsenceReason | None = None
+    thickness_nm: Volume | None = None
+    mean_grey: FiniteFloat | None = None
+    contrast: FiniteFloat | None = None
+    clipped_pct: FiniteFloat | None = None
+    structure: FiniteFloat | None = None
+    noise: FiniteFloat | None = None
+    sharpness: FiniteFloat | None = None
+    anisotropy: FiniteFloat | None = None
+    stripe: FiniteFloat | None = None
+    tear: FiniteFloat | None = None
+    curtain_pct: FiniteFloat | None = None
+    curtain_change_pct: FiniteFloat | None = None
+    tail_pct: FiniteFloat | None = None
+    tail_change_pct: FiniteFloat | None = None
+    slow_change_grey: FiniteFloat | None = None
+    shift_nm: FiniteFloat | None = None
+    decorrelation: FiniteFloat | None = None
+    sameness: FiniteFloat | None = None
+    new_um2: FiniteFloat | None = None
 
 
 class ChromosomeRow(Value):

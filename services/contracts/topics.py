@@ -23,6 +23,8 @@ from services.contracts.messages import (
     OutlinesDetected,
     SliceAbsent,
     SliceIngested,
+    SliceJudged,
+    SliceRegistered,
     TrainingRequested,
     VolumeClosed,
     VolumeExtended,
@@ -78,6 +80,8 @@ TOPICS: tuple[Topic, ...] = (
         "nuclei", 8, 60, (NucleusOpened, NucleusClosed),
         ("extract-follow",), ("postprocess", "results"), "nucleus",
     ),
+    Topic("quality", 8, 60, (SliceJudged,), ("extract-follow",), ("results",), "acquisition"),
+    Topic("transforms", 8, 60, (SliceRegistered,), ("extract-follow",), ("results",), "acquisition"),
     Topic("crops", 8, 60, (CropExtracted, CropAbsent), ("extract-follow",), ("inference",), "nucleus"),
     Topic(
         "segmentations", 8, 60, (CropSegmented, CropAbsent),

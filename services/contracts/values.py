@@ -145,13 +145,15 @@ class GreyMapping(Value):
     """Grey values frozen from the first slices in z order.
 
     Raw grey `low` maps to 0 and `high` to 255; `mean` and `sd` are those of the mapped 8-bit grey,
-    by which networks are normalised. 8-bit files have low 0 and high 255.
+    by which networks are normalised. 8-bit files have low 0 and high 255. Where grey is `inverted`, the mapped grey is
+    turned round (255 - grey) before anything else sees it.
     """
 
     low: Annotated[FiniteFloat, Field(ge=0)]
     high: Annotated[FiniteFloat, Field(gt=0, le=65535)]
     mean: Annotated[FiniteFloat, Field(ge=0, le=255)]
     sd: Annotated[FiniteFloat, Field(gt=0, le=255)]
+    inverted: bool = False
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> GreyMapping:
@@ -165,3 +167,23 @@ class AbsentPlane(Value):
 
     z: ZIndex
     reason: AbsenceReason
+
+
+class SliceTrouble(Value):
+    """One kind of trouble of a slice.
+
+    `severity` is in thresholds, 1 and more; `quantity` is what told it, with its value and what was usual.
+    """
+
+    trouble: Identifier
+    severity: Annotated[FiniteFloat, Field(ge=1)]
+    quantity: Identifier
+    value: FiniteFloat
+    usual: FiniteFloat
+
+
+class SliceScore(Value):
+    """One measure of a slice."""
+
+    quantity: Identifier
+    value: FiniteFloat

@@ -117,7 +117,8 @@ class Standing:
             if name not in {"ingest", "final_z"}
         }
         return {"line": self.line(), "progress": counts, "complete": self.complete} | {
-            "ledger": self.ingest.get("ledger", {})
+            "ledger": self.ingest.get("ledger", {}),
+            "interval_s": self.ingest.get("interval_s"),
         }
 
 

@@ -11,7 +11,7 @@ import csv
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from services.evaluation.windows import covered, placed, slabs, volume, whole
 
 IDENTITIES = "identities.csv"
 # What depends on slices, settings and networks alone, never on how far a run was.
-_REUSED = ("outlines", "nuclei/*/crops", "nuclei/*/planes")
+_REUSED = ("outlines", "digests", "quality", "nuclei/*/crops", "nuclei/*/planes")
 
 
 class NothingToAmendError(ValueError):
@@ -52,7 +52,9 @@ class Identity:
     shared_voxels: int
 
 
-def prepare(before: Path, after: Path, models: Path | None = None) -> RunSettings:
+def prepare(
+    before: Path, after: Path, models: Path | None = None, registration: Mapping[str, object] | None = None
+) -> RunSettings:
     """Set an amended version up: the settings of a finished run, and what it computed, linked.
 
     Parameters
@@ -63,6 +65,8 @@ def prepare(before: Path, after: Path, models: Path | None = None) -> RunSetting
         Folder of the amended one.
     models
         Folder of other networks, if those are what is amended.
+    registration
+        Other settings of registration, if those are: planes are put together anew, and none is segmented again.
 
     Returns
     -------
@@ -79,8 +83,9 @@ def prepare(before: Path, after: Path, models: Path | None = None) -> RunSetting
     settings = load(before)
     if settings is None or not (before / "MANIFEST.sha256").exists():
         raise NothingToAmendError(f"{before} holds no finished run: finish it first (`fibsem-nuclei finish`)")
-    amended = {"gaps": "declare"} | ({} if models is None else {"models": models})
-    settled = settle(after, settings.model_copy(update=amended), joined=True)
+    amended: dict[str, object] = {"gaps": "declare"} | ({} if models is None else {"models": models})
+    amended |= registration or {}
+    settled = settle(after, RunSettings.model_validate(settings.model_dump() | amended), joined=True)
     store = Path(STATE) / "store" / settings.acquisition
     for pattern in _REUSED:
         for folder in sorted((before / store).glob(pattern)):

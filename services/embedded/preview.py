@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.embedded.run import Outcome, Surroundings, run_to_the_end
 from services.embedded.settings import RunSettings, settle
-from services.imaging.tiff import inspect
+from services.imaging.formats.opening import open_slice
 from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
 
 
@@ -48,7 +48,7 @@ def preview_window(folder: Path, count: int, pattern: str | None, include: str |
     zs = sorted({z for _, z in slices})
     if len(slices) == 1:
         with slices[0][0].open("rb") as stack:
-            zs = [zs[0] + page for page in range(len(inspect(stack).pages))]
+            zs = [zs[0] + page for page in range(len(open_slice(stack).description.pages))]
     if not zs:
         raise NothingToPreviewError(f"no file in {folder} is named like a slice: see --file-pattern")
     first = max(0, (len(zs) - count) // 2)

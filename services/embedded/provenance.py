@@ -12,6 +12,14 @@ from services.embedded.swaps import Swap
 LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "zarr", "imagecodecs")
 
 
+def _said(settings: RunSettings) -> dict[str, object]:
+    """Return the settings that results depend on; how slices would be registered is none where they are not."""
+    unsaid = {name for name in RunSettings.model_fields if name.startswith("registration")}
+    return {
+        name: value for name, value in settings.fixed().items() if name not in unsaid or settings.registration != "none"
+    }
+
+
 def provenance(
     settings: RunSettings, models: ModelSet, numeric_profile: str, swaps: Sequence[Swap] = ()
 ) -> dict[str, object]:
@@ -26,7 +34,7 @@ def provenance(
             "torch": ", ".join(sorted({card.torch_version for card in models.cards})),
             **{name: version(name) for name in LIBRARIES},
         },
-        "settings": settings.fixed(),
+        "settings": _said(settings),
         "models": {
             "digest": models.digest,
             "networks": list(models.names),

@@ -20,15 +20,20 @@ import structlog
 from services.components.handler import ComponentsHandler
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
+from services.embedded.live import PREVIEW_FUSION, LiveView
 from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
-from services.embedded.settings import STATE, RunSettings
+from services.embedded.settings import REPORT, STATE, RunSettings
 from services.embedded.swaps import swaps_of
 from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
-from services.extract.settings import detection_profile
+from services.extract.outlook import read_histories
+from services.extract.registering import registration_params
+from services.extract.settings import detection_profile, expected_sizes
+from services.imaging.forecasting.advising import advise
+from services.imaging.forecasting.wording import sentences
 from services.inference.handler import InferenceHandler
 from services.ingest.turns import IngestTurns
 from services.ingest.watcher import Ingest, IngestPorts
@@ -117,12 +122,15 @@ class Parts:
         From the digest of another model set to its networks; by default they run in this process as well.
     store
         Wraps the store, to fail where a test wants it to.
+    preview
+        Opens the one network that the live page is drawn with under a backlog; by default that of the settings.
     """
 
     clock: Clock | None = None
     segmenter: Segmenter | None = None
     open_set: OpenSet | None = None
     store: Callable[[DirectoryStore], ArtefactStore] = lambda store: store
+    preview: Callable[[], Segmenter] | None = None
 
 
 class EmbeddedRun:
@@ -187,18 +195,41 @@ class EmbeddedRun:
         open_set = opened_here(ModelShelf(self.store), state / "networks", self._settings.numeric_profile)
         self._other_sets = Segmenters(parts.open_set or open_set)
         resources.callback(self._other_sets.close)
+        preview = parts.preview or (
+            lambda: InProcessSegmenter(
+                self._settings.models, self._settings.numeric_profile, threads=1, fusion=PREVIEW_FUSION
+            )
+        )
+        self._live = LiveView(self._out / REPORT, self.bus, self.store, self._clock, preview)
+        resources.callback(self._live.close)
 
     def _services(self) -> list[ServiceLoop]:
         settings, models = self._settings, self._segmenter.model_set()
         profile = detection_profile(settings.profile, settings.nucleus_area_um2)
-        follow = FollowSettings(settings.window_um, models.digest, models.voxel_size_nm, settings.whole_field)
+        follow = FollowSettings(
+            settings.window_um,
+            models.digest,
+            models.voxel_size_nm,
+            settings.whole_field,
+            registration=registration_params(
+                settings.registration, settings.registration_trend, settings.registration_delay
+            ),
+            sizes=expected_sizes(settings.profile, settings.nucleus_area_um2),
+            least_area_um2=profile.min_area_um2,
+        )
         voxel_of = voxel_sizes(ModelShelf(self.store), models)
         self._follow = FollowHandler(self.store, follow, self.metrics, voxel_of)
         self._postprocess = PostprocessHandler(self.store, models.voxel_size_nm, settings.small_objects, voxel_of)
         others = OtherSets(self._other_sets.of, voxel_of)
         self._inference = InferenceHandler(self._segmenter, self.store, self.metrics, self._clock, others=others)
         handlers = (
-            DetectHandler(self.store, profile, self.metrics, whole_field=settings.whole_field),
+            DetectHandler(
+                self.store,
+                profile,
+                self.metrics,
+                whole_field=settings.whole_field,
+                digests=settings.registration != "none",
+            ),
             self._follow,
             self._inference,
             self._postprocess,
@@ -297,6 +328,20 @@ class EmbeddedRun:
                     self._out / STATE / "overview", self.store, lambda: replay_messages(self.bus, ("slices", "crops"))
                 )
 
+    def show_live(self, *, now: bool = False) -> bool:
+        """Draw the page of a run at work, if it is time; return whether it was drawn."""
+        return self._live.look(self.progress(), self._said, now=now)
+
+    def end_live(self) -> None:
+        """Remove that page: a finished run has a report."""
+        self._live.remove()
+
+    def _said(self) -> list[str]:
+        histories = read_histories(self.store, self._settings.acquisition)
+        if histories is None:
+            return []
+        return sentences(advise(histories.situation()), planned_last_z=self._settings.last_z)
+
     def messages(self) -> Iterator[Message]:
         """Return every message that results are made of."""
         return replay_messages(self.bus, RESULT_TOPICS)
@@ -384,11 +429,15 @@ def run_to_the_end(out: Path, settings: RunSettings, around: Surroundings, *, wa
                     around.show(progress)
                     run.times.point(progress.seen, progress.final_z)
                     run.keep_state()
+                    if watch:
+                        run.show_live()
                     keep_at_s = clock.monotonic_s() + KEEP_EVERY_S
                 if not worked:
                     watch_over.check()
                     clock.wait(IDLE_S, around.stop)
             stopped = not (run.complete and _finished(run, around.stop, clock))
+            if not stopped:
+                run.end_live()
             run.keep_state()
             return Outcome(out, stopped, run.progress(), dict(run.times.seconds))
     finally:

@@ -11,6 +11,7 @@ from services.contracts.method import Method
 from services.ingest.settings import AcquisitionSettings
 
 STATE = ".state"
+REPORT = "report"
 RUN_FILE = f"{STATE}/run.json"
 
 
@@ -25,7 +26,7 @@ class RunSettings(Method, AcquisitionSettings):
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that results depend on, comparable between two starts."""
-        return self.model_dump(mode="json", exclude={"slices", "gaps", "gap_timeout_s", "models"})
+        return self.model_dump(mode="json", exclude={"slices", "gaps", "gap_timeout_s", "models", "keep_flags"})
 
 
 def load(out: Path) -> RunSettings | None:

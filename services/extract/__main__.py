@@ -9,7 +9,8 @@ import sys
 from services.contracts.model_card import RECOMMENDED_FUSION
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
-from services.extract.settings import detection_profile
+from services.extract.registering import registration_params
+from services.extract.settings import detection_profile, expected_sizes
 from services.runtime.hosting import Site, host_handler
 from services.runtime.segmenter.cards import read_model_set
 from services.runtime.segmenter.sets import voxel_sizes
@@ -20,14 +21,24 @@ def detect(site: Site) -> DetectHandler:
     """Return the handler of detection."""
     method = site.deployment.method
     profile = detection_profile(method.profile, method.nucleus_area_um2)
-    return DetectHandler(site.store, profile, site.metrics, whole_field=method.whole_field)
+    registered = method.registration != "none"
+    return DetectHandler(site.store, profile, site.metrics, whole_field=method.whole_field, digests=registered)
 
 
 def follow(site: Site) -> FollowHandler:
     """Return the handler of following; nuclei are pinned to the networks whose cards are here, or that slices name."""
     method = site.deployment.method
     models = read_model_set(site.deployment.models, RECOMMENDED_FUSION)
-    settings = FollowSettings(method.window_um, models.digest, models.voxel_size_nm, method.whole_field)
+    area = method.nucleus_area_um2
+    settings = FollowSettings(
+        method.window_um,
+        models.digest,
+        models.voxel_size_nm,
+        method.whole_field,
+        registration=registration_params(method.registration, method.registration_trend, method.registration_delay),
+        sizes=expected_sizes(method.profile, area),
+        least_area_um2=detection_profile(method.profile, area).min_area_um2,
+    )
     return FollowHandler(site.store, settings, site.metrics, voxel_sizes(ModelShelf(site.store), models))
 
 

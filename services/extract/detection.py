@@ -11,6 +11,7 @@ from services.extract.membranes import find_membranes
 from services.extract.outlines import Outline, PixelPoints, make_outline
 from services.extract.polygons import signed_area
 from services.extract.profiles import DetectionProfile
+from services.extract.thresholds import threshold_against_mean
 
 GreyImage = npt.NDArray[np.uint8]
 _LEAST_KERNEL_PX = 3
@@ -71,21 +72,15 @@ def _find_contours(grey: GreyImage, profile: DetectionProfile, voxel_nm: float) 
     """Blur, threshold against the neighbourhood, draw the edges, and keep the elliptical contours of the right size."""
     kernel = odd_kernel_px(profile.blur_kernel_nm, voxel_nm)
     sigma = profile.blur_sigma_nm / voxel_nm
-    blurred = cv2.GaussianBlur(grey, (kernel, kernel), sigma)
-    bright = cv2.adaptiveThreshold(
-        blurred,
-        255,
-        cv2.ADAPTIVE_THRESH_GAUSSIAN_C,
-        cv2.THRESH_BINARY,
-        odd_kernel_px(profile.threshold_window_nm, voxel_nm),
-        profile.threshold_offset_grey,
-    )
+    blurred = np.asarray(cv2.GaussianBlur(grey, (kernel, kernel), sigma), np.uint8)
+    window = odd_kernel_px(profile.threshold_window_nm, voxel_nm)
+    bright = threshold_against_mean(blurred, window, profile.threshold_offset_grey)
     size = odd_kernel_px(profile.gradient_kernel_nm, voxel_nm)
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     edges = bright
     for _ in range(profile.gradient_repeats):
-        edges = cv2.morphologyEx(edges, cv2.MORPH_GRADIENT, ellipse)
-    contours = trace_contours(edges.astype(np.uint8))
+        edges = np.asarray(cv2.morphologyEx(edges, cv2.MORPH_GRADIENT, ellipse), np.uint8)
+    contours = trace_contours(edges, profile.min_area_um2 * 1e6 / voxel_nm**2)
     shape = (grey.shape[0], grey.shape[1])
     return [make_outline(points, shape) for points in contours if _is_nucleus(points, profile, voxel_nm)]
 

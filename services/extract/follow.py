@@ -28,11 +28,18 @@ from services.contracts.values import AbsenceReason, AbsentPlane, PixelWindow, P
 from services.extract.cutting import Cutter
 from services.extract.events import Absent, AbsentCrop, Closed, Crop, Event, Opened
 from services.extract.following import advance, earliest_needed_z, finish
+from services.extract.judging import SliceJudge
 from services.extract.outlines import Outline, OutlineFormatError, outlines_from_bytes
+from services.extract.outlook import Outlook
+from services.extract.quality import QualityRecord
 from services.extract.reading import SliceReader
+from services.extract.registering import RegistrationRecord, SliceRegistrar, restored
 from services.extract.settings import following_parameters
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef, state_from_bytes, state_to_bytes
+from services.imaging.forecasting.sizes import GERM_LINE, SizePrior
 from services.imaging.planes import encode_crop
+from services.imaging.registration.affine import IDENTITY
+from services.imaging.registration.stream import RegistrationParams
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
@@ -68,12 +75,20 @@ class FollowSettings:
         Pixel edge of those networks: crops begin on its grid where the voxel size allows.
     whole_field
         Whether the field is one region, not nuclei.
+    registration
+        How slices are laid on one another; None: they stay where they are.
+    sizes, least_area_um2
+        Sizes of nuclei expected before any is complete, and the smallest section that detection finds: for forecasts,
+        which no result depends on.
     """
 
     window_um: float
     model_set: str
     plane_voxel_nm: float
     whole_field: bool = False
+    registration: RegistrationParams | None = None
+    sizes: SizePrior = GERM_LINE
+    least_area_um2: float = 4.8
 
 
 @dataclass(slots=True)
@@ -98,7 +113,10 @@ class _Acquisition:
     # Networks that the last slice named, and those of every open nucleus.
     model_set: str = ""
     pinned: dict[str, str] = field(default_factory=dict)
+    quality: QualityRecord = field(default_factory=QualityRecord)
+    registration: RegistrationRecord = field(default_factory=RegistrationRecord)
     ended: bool = False
+    outlook: Outlook | None = None
 
 
 class FollowHandler:
@@ -133,6 +151,8 @@ class FollowHandler:
         self._settings = settings
         self._metrics = metrics
         self._reader = SliceReader(store, keep=2)
+        self._judge = SliceJudge(store, metrics)
+        self._registrar = SliceRegistrar(store, settings.registration)
         self._acquisitions: dict[str, _Acquisition] = {}
         self._outlines: OrderedDict[str, tuple[Outline, ...]] = OrderedDict()
         self.nuclei_closed = 0
@@ -157,6 +177,8 @@ class FollowHandler:
             for key, applied in entries.items():
                 acquisition = self._acquisitions[key]
                 acquisition.log.append(Step(tuple(applied), _state_text(acquisition)))
+                if acquisition.outlook is not None:
+                    acquisition.outlook.keep()
         except Exception:
             # What was applied but not recorded never happened: the next turn starts from the records.
             self._acquisitions.clear()
@@ -196,6 +218,8 @@ class FollowHandler:
         if isinstance(message, OutlinesDetected):
             # Read at once: damaged outlines are a fault of this message, not of the one that makes it its turn.
             self._read_outlines(message)
+            self._judge.read(message)
+            self._registrar.check(message)
         publications = self._advance(acquisition)
         entries.setdefault(key, []).append(Entry(item, publications))
         return Answer(publications)
@@ -218,6 +242,8 @@ class FollowHandler:
         acquisition.planes = {name: _Planes(**planes) for name, planes in content["planes"].items()}
         acquisition.ended = content["ended"]
         acquisition.model_set, acquisition.pinned = content.get("model_set", ""), content.get("pinned", {})
+        acquisition.quality = self._judge.restored(content.get("quality"))
+        acquisition.registration = restored(content.get("registration"))
         if content["follower"] is None:
             return
         state = acquisition.state = state_from_bytes(content["follower"].encode())
@@ -231,21 +257,38 @@ class FollowHandler:
         opened, finished = acquisition.opened, acquisition.finished
         if opened is None or acquisition.ended:
             return ()
-        publications: list[Publication] = []
+        placed, last_z = acquisition.registration, finished.z_last if finished else None
+        settled = self._registrar.settle(placed, acquisition.waiting, opened.z_first, last_z)
+        publications = [Publication("transforms", told) for told in settled]
         state = acquisition.state or FollowerState()
         next_z = opened.z_first if acquisition.state is None else state.next_z
-        while (message := acquisition.waiting.pop(next_z, None)) is not None:
+        while next_z in acquisition.waiting and self._registrar.may_follow(placed, next_z):
+            message = acquisition.waiting.pop(next_z)
             self._remember(acquisition, message)
             acquisition.model_set = _model_set_named(message) or acquisition.model_set
-            state, events = advance(state, next_z, self._seen(message), self._params(opened))
+            judged = self._judge.judged(acquisition.quality, message)
+            publications += [] if judged is None else [Publication("quality", judged)]
+            state, events = advance(state, next_z, self._seen(acquisition, message), self._params(opened))
             acquisition.state, next_z = state, state.next_z
             publications += self._publications(acquisition, events)
+            self._look_ahead(acquisition, events)
             self._forget(acquisition)
         if finished and next_z > finished.z_last:
             acquisition.state, events = finish(state, self._params(opened))
             publications += self._publications(acquisition, events)
+            self._look_ahead(acquisition, events)
             acquisition.ended = True
         return tuple(publications)
+
+    def _look_ahead(self, acquisition: _Acquisition, events: Sequence[Event]) -> None:
+        """Take in for forecasts what following a slice gave."""
+        opened, state, settings = acquisition.opened, acquisition.state, self._settings
+        if opened is None or state is None or settings.whole_field:
+            return
+        if acquisition.outlook is None:
+            sizes = settings.sizes, settings.least_area_um2
+            acquisition.outlook = Outlook(self._store, self._metrics, opened, *sizes)
+        acquisition.outlook.take(state, events, lambda ref: self._outline(acquisition, ref), self._params(opened))
 
     def _params(self, opened: AcquisitionOpened) -> FollowingParams:
         return following_parameters(opened.voxel_size, self._settings.window_um)
@@ -261,10 +304,10 @@ class FollowHandler:
     def _pinned(self, acquisition: _Acquisition, nucleus_id: str) -> str:
         return acquisition.pinned.get(nucleus_id, self._settings.model_set)
 
-    def _seen(self, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
+    def _seen(self, acquisition: _Acquisition, message: OutlinesDetected | SliceAbsent) -> Sequence[Outline] | Absent:
         if isinstance(message, SliceAbsent):
             return Absent(message.reason.value)
-        return self._read_outlines(message)
+        return self._registrar.in_frame(acquisition.registration, message.slice.z, self._read_outlines(message))
 
     def _read_outlines(self, message: OutlinesDetected) -> tuple[Outline, ...]:
         try:
@@ -283,6 +326,7 @@ class FollowHandler:
         oldest_z = earliest_needed_z(acquisition.state, self._params(acquisition.opened))
         for z in [z for z in acquisition.recent if z < oldest_z]:
             del acquisition.recent[z]
+        self._registrar.forget(acquisition.registration, oldest_z)
 
     def _publications(self, acquisition: _Acquisition, events: Sequence[Event]) -> list[Publication]:
         """Return what follows from events, in their order; each slice is read once, however many nuclei opened."""
@@ -309,6 +353,7 @@ class FollowHandler:
         opened = acquisition.opened
         assert opened is not None
         model_set = self._pinned(acquisition, event.nucleus_id)
+        event = self._laid_out(acquisition, event)
         self._metrics.increment("fibsem_nuclei_opened_total", 1, acquisition=opened.acquisition_id)
         return NucleusOpened(
             acquisition_id=opened.acquisition_id,
@@ -319,7 +364,15 @@ class FollowHandler:
             grey=opened.grey,
             model_set=model_set,
             continues=event.continues or None,
+            registration=self._registrar.registration,
         )
+
+    def _laid_out(self, acquisition: _Acquisition, event: Opened) -> Opened:
+        """Return an opening with its canvas where final places will put its planes."""
+        placed = acquisition.registration
+        y, x = self._registrar.settling_yx_px(placed, event.z_first_detected, event.centroid_yx_px)
+        first_y, first_x = event.canvas_origin_yx_px
+        return dataclasses.replace(event, canvas_origin_yx_px=(first_y + y, first_x + x))
 
     def _closed(self, acquisition: _Acquisition, event: Closed) -> NucleusClosed:
         planes = acquisition.planes.pop(event.nucleus_id, _Planes())
@@ -352,7 +405,7 @@ class FollowHandler:
         assert acquisition.opened is not None
         model_set = self._pinned(acquisition, event.nucleus_id)
         cutter = self._cutter(acquisition.opened, model_set)
-        window, pixels, mask = cutter.cut(grey, event, lambda ref: self._outline(acquisition, ref), place)
+        window, pixels, mask = cutter.cut(grey, event, self._outlines_at(acquisition, event.z), place)
         return CropExtracted(
             acquisition_id=place.acquisition_id,
             nucleus_id=event.nucleus_id,
@@ -362,9 +415,16 @@ class FollowHandler:
             crop=self._store.put(self._key(acquisition, event, window), encode_crop(pixels, mask)),
             voxel_size=place.voxel_size,
             grey=place.grey,
-            transform=place.transform,
+            transform=self._registrar.transform(acquisition.registration, event.z, place.transform),
             model_set=model_set,
         )
+
+    def _outlines_at(self, acquisition: _Acquisition, z: int) -> Callable[[OutlineRef], Outline]:
+        """Return what gives outlines of any slice as they lie in slice `z`."""
+        found = acquisition.recent[z].slice
+        field_shape = (found.height_px, found.width_px)
+        placed = acquisition.registration
+        return lambda ref: self._registrar.moved(placed, self._outline(acquisition, ref), (ref.z, z), field_shape)
 
     def _outline(self, acquisition: _Acquisition, ref: OutlineRef) -> Outline:
         return self._outlines_of(acquisition.recent[ref.z])[ref.index]
@@ -381,8 +441,11 @@ class FollowHandler:
         place = acquisition.recent[event.z].slice
         source = dataclasses.asdict(event.source)
         refs = {event.z, event.source.before.z, event.source.after.z, *(ref.z for ref in event.neighbours)}
+        beside = {z: self._registrar.beside(acquisition.registration, z, event.z) for z in sorted(refs)}
+        moved = {str(z): list(one.numbers) for z, one in beside.items() if one != IDENTITY}
         recipe = digest(
-            {
+            ({"moved": moved} if moved else {})
+            | {
                 "raw": place.raw.sha256,
                 "page": place.page,
                 "grey": place.grey.model_dump(),
@@ -435,13 +498,16 @@ def _is_known(acquisition: _Acquisition, message: Message) -> bool:
 def _state_text(acquisition: _Acquisition) -> str:
     follower = None if acquisition.state is None else state_to_bytes(acquisition.state).decode()
     planes = {name: dataclasses.asdict(planes) for name, planes in acquisition.planes.items()}
-    content = {
+    content: dict[str, object] = {
         "follower": follower,
         "planes": planes,
         "model_set": acquisition.model_set,
         "pinned": acquisition.pinned,
+        "quality": acquisition.quality.to_json(),
         "ended": acquisition.ended,
     }
+    if acquisition.registration.acquisition_id:
+        content["registration"] = acquisition.registration.to_json()
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 

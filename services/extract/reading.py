@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from services.contracts.messages import SliceIngested
 from services.contracts.values import ArtefactRef
+from services.imaging.formats.description import SliceFile
+from services.imaging.formats.faults import FormatError
+from services.imaging.formats.opening import open_slice
 from services.imaging.grey import to_uint8
-from services.imaging.tiff import TiffReader
-from services.imaging.tiff_faults import TiffError
 from services.runtime.errors import PermanentError, TransientError
 from services.runtime.store.port import ArtefactStore
 
@@ -41,10 +42,12 @@ class SliceReader:
         self._keep = keep
         self._slices: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
         self._file: BinaryIO | None = None
-        self._stack: tuple[ArtefactRef, TiffReader] | None = None
+        self._stack: tuple[ArtefactRef, SliceFile] | None = None
 
     def read(self, message: SliceIngested) -> npt.NDArray[np.uint8]:
         """Return a slice as uint8 (y, x), mapped by the acquisition's frozen grey mapping.
+
+        Rows below the height that ingest found, a data bar, are left out.
 
         Raises
         ------
@@ -58,24 +61,24 @@ class SliceReader:
             return known
         try:
             # Of these very bytes ingest has seen that, where no channel was named, all are equal.
-            page = self._opened(message.raw).read(message.page, message.channel or 0)
-        except TiffError as error:
+            page = self._opened(message.raw).read(message.page, message.channel or 0)[: message.height_px]
+        except FormatError as error:
             raise PermanentError("slice_changed", f"{message.file_name}: {error}") from error
         if self._stack is None:
             self._let_go()
-        grey = to_uint8(page, message.grey.low, message.grey.high)
+        grey = to_uint8(page, message.grey.low, message.grey.high, inverted=message.grey.inverted)
         self._slices[message.identity] = grey
         while len(self._slices) > self._keep:
             self._slices.popitem(last=False)
         return grey
 
-    def _opened(self, raw: ArtefactRef) -> TiffReader:
+    def _opened(self, raw: ArtefactRef) -> SliceFile:
         """Return a reader of a file; that of a stack is kept for the pages to come."""
         if self._stack is not None and self._stack[0] == raw:
             return self._stack[1]
         self._let_go()
         self._file = self._fetched(raw)
-        reader = TiffReader(self._file)
+        reader = open_slice(self._file)
         if len(reader.description.pages) > 1:
             self._stack = (raw, reader)
         return reader

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from services.contracts.values import VoxelSize
-from services.extract.profiles import DetectionProfile, get_profile
+from services.extract.profiles import PROFILES, DetectionProfile, get_profile
 from services.extract.tracks import FollowingParams
+from services.imaging.forecasting.sizes import ANYTHING, GERM_LINE, SizePrior
 
 AreaLimits = tuple[float, float]
 
@@ -18,6 +19,11 @@ def detection_profile(name: str, area_um2: AreaLimits | None = None) -> Detectio
         return profile
     smallest, largest = area_um2
     return dataclasses.replace(profile, min_area_um2=smallest, max_area_um2=largest)
+
+
+def expected_sizes(name: str, area_um2: AreaLimits | None = None) -> SizePrior:
+    """Return how large nuclei are expected to be: those of the germ line, unless the settings look for others."""
+    return GERM_LINE if name in PROFILES and area_um2 is None else ANYTHING
 
 
 def following_parameters(voxel: VoxelSize, window_um: float) -> FollowingParams:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.contracts.model_card import FixedNormalisation, Normalising
+from services.imaging.formats.description import GreyPlane
 from services.imaging.grey import GreyStatistics, freeze, histogram, to_uint8
 from services.imaging.resampling import labels_to_shape
-from services.imaging.tiff import GreyPlane, TiffReader, inspect
+from services.imaging.tiff import TiffReader, inspect
 from services.imaging.tiff_faults import TiffError
 
 Plane = NDArray[np.uint8]

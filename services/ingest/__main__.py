@@ -60,13 +60,19 @@ class IngestProcess(IngestTurns):
     def measure(self) -> None:
         """Say how ingest stands, in the store, and how much room the share has."""
         ledgers = self.ledgers()
-        status = {"ledger": ledgers, "done": self.done, "waiting_for": self.waiting_for()}
+        interval_s = self._pace.interval_s(ledgers["files"]["seen"], self._site.clock.monotonic_s())
+        status = {
+            "ledger": ledgers,
+            "done": self.done,
+            "waiting_for": self.waiting_for(),
+            "interval_s": None if interval_s is None else round(interval_s, 1),
+        }
         if status != self._kept:
             keep_status(self._site.store, self._acquisition.acquisition, status)
             self._kept = status
         name, metrics = self._acquisition.acquisition, self._site.metrics
         metrics.set("fibsem_acquisition_active", float(not self.done), acquisition=name)
-        if interval_s := self._pace.interval_s(ledgers["files"]["seen"], self._site.clock.monotonic_s()):
+        if interval_s:
             metrics.set("fibsem_slice_interval_seconds", interval_s, acquisition=name)
         metrics.set("fibsem_dlq_depth", self._site.bus.backlog(OPERATOR, (DEAD_LETTERS,)))
         for folder in self._acquisition.slices:

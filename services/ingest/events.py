@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from services.contracts.values import (
     ArtefactRef,
@@ -44,7 +44,8 @@ class FileVersion(Value):
 class PageSeen(Value):
     """What one page of a readable file is.
 
-    `histogram` is kept, packed, for pages that may be among the slices that fix the grey mapping.
+    `histogram` is kept, packed, for pages that may be among the slices that fix the grey mapping; `machine` is the
+    instrument, where the file names it.
     """
 
     height_px: Pixels
@@ -53,10 +54,14 @@ class PageSeen(Value):
     blank: bool = False
     histogram: str | None = None
     fault: Fault | None = None
+    machine: Text | None = None
 
 
 class FileRead(Value):
-    """A file was complete and its pages were unpacked; page p (from `first_page` on) is at z_zero + p."""
+    """A file was complete and its pages were unpacked; page p (from `first_page` on) is at z_zero + p.
+
+    `telemetry` is what the instrument said about itself, by name with unit; empty where it says nothing.
+    """
 
     event: Literal["file_read"] = "file_read"
     file: FileVersion
@@ -65,6 +70,7 @@ class FileRead(Value):
     first_page: Count = 0
     pages: Annotated[tuple[PageSeen, ...], Field(min_length=1)]
     channel: Annotated[int, Field(ge=0, le=3)] | None = None
+    telemetry: dict[str, bool | int | FiniteFloat | str] = Field(default_factory=dict)
 
 
 class FileRefused(Value):
@@ -86,13 +92,14 @@ class FirstZFixed(Value):
 
 
 class FieldFrozen(Value):
-    """Shape, depth and grey mapping of the acquisition are fixed."""
+    """Shape, depth, grey mapping and, where files name it, the instrument of the acquisition are fixed."""
 
     event: Literal["field_frozen"] = "field_frozen"
     height_px: Pixels
     width_px: Pixels
     bits: Literal[8, 16]
     grey: GreyMapping
+    machine: Text | None = None
 
 
 class SliceGivenUp(Value):

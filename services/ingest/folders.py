@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
+from services.ingest.names import marked_file
 from services.ingest.sightings import FileKey
 from services.runtime.errors import TransientError
 from services.runtime.store.opening import open_regular
@@ -63,6 +64,15 @@ class SliceFolders(Protocol):
             If a folder cannot be listed now (a share that went away).
         """
 
+    def marked(self) -> frozenset[str] | None:
+        """Return the names of the files that are marked as finished; None if nothing marks files.
+
+        Raises
+        ------
+        TransientError
+            If the folder of markers cannot be listed now.
+        """
+
     def stamp(self, key: FileKey) -> FileStamp | None:
         """Return size and time of a file, None if there is none any more; raises other OSErrors as the system does."""
 
@@ -85,10 +95,15 @@ class LocalFolders:
         In the order in which the acquisition used them; a new one is added at the end.
     follow_links_outside
         Whether links may lead out of them.
+    keep_flags
+        Where a program beside the microscope leaves markers of finished files; they are read and never removed.
     """
 
-    def __init__(self, folders: Sequence[Path], *, follow_links_outside: bool = False) -> None:
+    def __init__(
+        self, folders: Sequence[Path], *, follow_links_outside: bool = False, keep_flags: Path | None = None
+    ) -> None:
         self._folders = tuple(folders)
+        self._keep_flags = keep_flags
         self._follow_links_outside = follow_links_outside
 
     def entries(self) -> Iterator[FolderEntry]:
@@ -106,6 +121,22 @@ class LocalFolders:
                         yield FolderEntry(FileKey(number, entry.name), entry.is_symlink(), _is_file(entry))
             except OSError as error:
                 raise TransientError("disk", f"the folder of slices cannot be listed: {error}") from error
+
+    def marked(self) -> frozenset[str] | None:
+        """Return the names of the files that are marked as finished; None if nothing marks files.
+
+        Raises
+        ------
+        TransientError
+            If the folder of markers cannot be listed now.
+        """
+        if self._keep_flags is None:
+            return None
+        try:
+            with os.scandir(self._keep_flags) as entries:
+                return frozenset(name for entry in entries if (name := marked_file(entry.name)) is not None)
+        except OSError as error:
+            raise TransientError("disk", f"the folder of markers cannot be listed: {error}") from error
 
     def stamp(self, key: FileKey) -> FileStamp | None:
         """Return size and time of a file, or None if nothing is there any more."""

@@ -208,6 +208,9 @@ class Intake:
 
     def _misfit(self, seen: PageSeen) -> Fault | None:
         field = self.field
+        if field is not None and seen.machine is not None and field.machine not in {None, seen.machine}:
+            detail = f"it is from {seen.machine}, the acquisition from {field.machine}: one microscope, one folder"
+            return Fault(reason="other_machine", detail=detail)
         if field is None or (seen.height_px, seen.width_px, seen.bits) == (field.height_px, field.width_px, field.bits):
             return None
         reason = "wrong_dtype" if seen.bits != field.bits else "wrong_shape"

@@ -73,6 +73,7 @@ class Keeper:
             first_page=found.first_page,
             pages=found.pages,
             channel=found.channel,
+            telemetry=dict(found.telemetry),
         )
 
     def refused(self, listed: Listed, found: Unusable) -> FileRefused | None:

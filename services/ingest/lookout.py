@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from services.ingest.events import FileVersion
@@ -48,7 +49,9 @@ class Lookout:
             at_once=not settings.watch,
             stable_polls=settings.stable_polls,
             incomplete_s=settings.incomplete_patience_s,
+            sweep_s=settings.sweep_s,
         )
+        self._swept_s = float("-inf")
         self._sightings = Sightings()
         self._queue: deque[Sighting] = deque()
         self._poll: Poll | None = None
@@ -67,11 +70,16 @@ class Lookout:
         if not self._is_due(is_reading=is_reading):
             return False
         started_s = self._clock.monotonic_s()
-        poll = self._polls.look(thorough=self._poll is None or self.is_finishing)
+        # A share may lose what it should tell: now and then every file is looked at, known or not.
+        sweep = self._poll is None or self.is_finishing or started_s - self._swept_s >= self._settings.sweep_s
+        poll = self._polls.look(thorough=sweep)
         now_s = self._clock.monotonic_s()
+        self._swept_s = now_s if sweep else self._swept_s
         self._next_poll_s = now_s + max(self._settings.poll_interval_s, _REST_AFTER_LISTING * (now_s - started_s))
         changed = self._sightings.observe(poll.unsettled, now_s)
         before, self._poll = self._poll, poll
+        # When nothing more is expected, no marker is either.
+        self._patience = replace(self._patience, marked=None if self.is_finishing else self._folders.marked())
         at_rest = before is not None and (before.names, before.moving) == (poll.names, poll.moving)
         self._quiet_polls = self._quiet_polls + 1 if at_rest and not changed and not poll.unsettled else 0
         self._note_awaited(now_s)

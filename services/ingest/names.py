@@ -10,6 +10,10 @@ from fnmatch import fnmatchcase
 FINISH_MARKER = "ACQUISITION_FINISHED"
 # The last run of digits before the extension.
 DEFAULT_PATTERN = r"(?P<z>\d+)\D*\.[^.\d]*$"
+# Names that instruments give, in which the last number is no z: Zeiss Atlas writes the depth behind the count,
+# Janelia's microscopes date, time and tile (section-row-column); those have the count of slices in the header.
+_ATLAS = re.compile(r"slice_(?P<z>\d+)_z=(?P<um>\d+(?:\.\d+)?)um\.tiff?$", re.IGNORECASE)
+_JANELIA = re.compile(r"_\d\d-\d\d-\d\d_\d{6}_\d+-(?P<row>\d+)-(?P<column>\d+)\.dat$", re.IGNORECASE)
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _UNFINISHED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", "~")
 
@@ -54,7 +58,7 @@ class NameRules:
 
     pattern: re.Pattern[str]
     include: Sequence[str] = ("*",)
-    extensions: Sequence[str] = (".tif", ".tiff")
+    extensions: Sequence[str] = (".tif", ".tiff", ".dat")
     largest_z: int = 99_999
 
 
@@ -117,13 +121,20 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
     >>> atlas = NameRules(compile_pattern("slice_(?P<z>[0-9]+)_z="))
     >>> classify("slice_00121_z=1.2100um.tif", atlas)
     Candidate(z=121, impossible_z=None)
+    >>> classify("slice_00121_z=1.2100um.tif", rules).z, classify("Merlin_19-08-09_120426_0-0-0.dat", rules).z
+    (121, None)
     >>> classify("image_20190809.tif", rules)
     Candidate(z=None, impossible_z=20190809)
     """
     reason = _not_a_slice(name, rules)
     if reason is not None:
         return Ignored(reason)
-    found = rules.pattern.search(name)
+    found = None
+    if rules.pattern.pattern == DEFAULT_PATTERN:
+        if tile_of(name) is not None:
+            return Candidate(None)
+        found = _ATLAS.search(name) if "_z=" in name else None
+    found = found or rules.pattern.search(name)
     digits = found.group("z") if found else None
     # A group may take part in no match, or match something that is no number.
     if digits is None or not digits.isdecimal():
@@ -131,6 +142,42 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
     # Python refuses to read numbers of thousands of digits.
     z = int(digits[-1000:])
     return Candidate(z) if z <= rules.largest_z else Candidate(None, z)
+
+
+def tile_of(name: str) -> tuple[int, int] | None:
+    """Return row and column of a tile of a mosaic, as Janelia's microscopes name them; None for any other name.
+
+    >>> tile_of("Merlin-6281_19-08-09_120426_0-1-2.dat"), tile_of("slice_0001.tif")
+    ((1, 2), None)
+    """
+    # Names are read by the hundred thousand, and hardly any is of this kind.
+    found = _JANELIA.search(name) if name.endswith((".dat", ".DAT")) else None
+    return (int(found["row"]), int(found["column"])) if found else None
+
+
+def marked_file(name: str) -> str | None:
+    """Return the name of the file that a marker says to be finished; None if the name is no marker's.
+
+    The copying program of Janelia's microscopes leaves `SET^E^^FOLDER^...^NAME.dat^keep`, an empty file: the path of
+    the finished file with carets between its parts.
+
+    >>> marked_file("Z0720^E^^Images^Y2022^M07^D13^Merlin_22-07-13_120426_0-0-0.dat^keep")
+    'Merlin_22-07-13_120426_0-0-0.dat'
+    >>> marked_file("notes^keep^txt") is None
+    True
+    """
+    parts = name.split("^")
+    return parts[-2] if len(parts) > 2 and parts[-1] == "keep" and parts[-2] else None
+
+
+def depth_um(name: str) -> tuple[int, float] | None:
+    """Return the count and the depth that Zeiss Atlas writes into a name; None for any other name.
+
+    >>> depth_um("slice_00121_z=1.2100um.tif")
+    (121, 1.21)
+    """
+    found = _ATLAS.search(name)
+    return (int(found["z"]), float(found["um"])) if found else None
 
 
 def _not_a_slice(name: str, rules: NameRules) -> str | None:

@@ -63,6 +63,8 @@ class Policy:
         The time-out behind `Situation.overdue_z`, for the record of the decision.
     low_percentile, high_percentile
         Of 16-bit grey, mapped to 0 and 255.
+    inverted
+        Whether grey is turned round.
     """
 
     first_z: int | None = None
@@ -70,6 +72,7 @@ class Policy:
     missing_after_s: float | None = None
     low_percentile: float = 0.1
     high_percentile: float = 99.9
+    inverted: bool = False
 
 
 def propose(intake: Intake, situation: Situation, policy: Policy) -> Event | None:
@@ -160,9 +163,16 @@ def _frozen_field(intake: Intake, situation: Situation, policy: Policy) -> Event
         if claim.seen is not None
         and (claim.seen.height_px, claim.seen.width_px, claim.seen.bits) == (height_px, width_px, bits)
     ]
-    grey = freeze(fitting, low_percentile=policy.low_percentile, high_percentile=policy.high_percentile)
-    mapping = GreyMapping(low=grey.low, high=grey.high, mean=grey.mean, sd=grey.sd)
-    return FieldFrozen(height_px=height_px, width_px=width_px, bits=bits, grey=mapping)
+    grey = freeze(
+        fitting,
+        low_percentile=policy.low_percentile,
+        high_percentile=policy.high_percentile,
+        inverted=policy.inverted,
+    )
+    mapping = GreyMapping(low=grey.low, high=grey.high, mean=grey.mean, sd=grey.sd, inverted=policy.inverted)
+    machines = Counter(claim.seen.machine for _, claim in head if claim.seen is not None and claim.seen.machine)
+    machine = machines.most_common(1)[0][0] if machines else None
+    return FieldFrozen(height_px=height_px, width_px=width_px, bits=bits, grey=mapping, machine=machine)
 
 
 def _head(intake: Intake, first_z: int) -> list[tuple[int, Claim]]:

@@ -98,7 +98,8 @@ class FolderPolls:
         for entry in self._folders.entries():
             count += 1
             key = entry.key
-            known_as = FileKey(key.folder, shown(key.name))
+            name = shown(key.name)
+            known_as = key if name is key.name else FileKey(key.folder, name)
             if known_as in self._settled:
                 self._look_again(entry, known_as, unsettled, checked_again)
                 continue

@@ -5,20 +5,23 @@ A file that fits into memory is read once; its hash, its structure and its pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
 from services.contracts.keys import sha256 as sha256_of
+from services.imaging.formats.description import GreyPlane, SliceFile
+from services.imaging.formats.faults import FormatError
+from services.imaging.formats.metadata import SliceMetadata, check_voxel_size, read_metadata
+from services.imaging.formats.opening import open_slice
 from services.imaging.grey import histogram, is_blank
-from services.imaging.tiff import TiffReader
-from services.imaging.tiff_faults import TiffError
 from services.imaging.tiff_layout import TiffLimits
 from services.ingest.attempts import ReadingAttempts
 from services.ingest.events import Fault, PageSeen
 from services.ingest.folders import FileStamp, SliceFolders, digest_of
 from services.ingest.histograms import pack
+from services.ingest.names import shown, tile_of
 from services.ingest.sightings import Listed
 
 
@@ -48,6 +51,10 @@ class ReadingRules:
         After so many tries that killed the process a file is refused.
     max_file_bytes
         Larger files are refused by their size alone.
+    voxel_yx_nm
+        Edges of a voxel that the metadata of files are compared with; None: they are not compared.
+    data_bar_px
+        Rows at the bottom that are no image; None: as many as the metadata of a file say.
     """
 
     limits: TiffLimits = field(default_factory=TiffLimits)
@@ -62,6 +69,8 @@ class ReadingRules:
     pages_per_turn: int = 8
     attempts: int = 3
     max_file_bytes: int = 2**40
+    voxel_yx_nm: tuple[float, float] | None = None
+    data_bar_px: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class Whole:
     first_page: int
     pages: tuple[PageSeen, ...]
     channel: int | None
+    telemetry: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,14 @@ class Unsettled:
 
 
 Outcome = Whole | Unusable | Outside | Unsettled
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An open file and what it says about itself."""
+
+    reader: SliceFile
+    metadata: SliceMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +202,8 @@ class FileReader:
         if z is None or z >= self._rules.z_first:
             return False
         try:
-            return z + len(TiffReader(file, self._rules.limits).description.pages) <= self._rules.z_first
-        except TiffError:
+            return z + len(open_slice(file, self._rules.limits).description.pages) <= self._rules.z_first
+        except FormatError:
             # Whatever is wrong with it, it is not ours.
             return True
 
@@ -202,11 +220,14 @@ class FileReader:
     def _examine(self, content: BinaryIO, digest: str, reading: Reading) -> Generator[None, None, Outcome]:
         rules, listed = self._rules, reading.listed
         try:
-            reader = TiffReader(content, rules.limits)
-        except TiffError as error:
+            reader = open_slice(content, rules.limits)
+            metadata = read_metadata(reader)
+            if rules.voxel_yx_nm is not None:
+                check_voxel_size(metadata, *rules.voxel_yx_nm)
+        except FormatError as error:
             return _unusable(error)
         count = len(reader.description.pages)
-        z_zero = self._placed(listed, count)
+        z_zero = self._placed(listed, count, metadata.z_index)
         if isinstance(z_zero, Unusable):
             return z_zero
         if count > 1 and reading.stacks_wait:
@@ -215,19 +236,22 @@ class FileReader:
         wanted = range(max(0, rules.z_first - z_zero), z_end - z_zero)
         if not wanted:
             return Outside()
-        found = yield from self._read_pages(reader, z_zero, wanted, reading)
+        found = yield from self._read_pages(_Opened(reader, metadata), z_zero, wanted, reading)
         if isinstance(found, Unusable):
             return found
         pages = tuple(seen for seen, _ in found)
-        return _judged(
-            Whole(digest, z_zero, wanted.start, pages, self._channel(reader)), found, is_final=reading.is_final
-        )
+        whole = Whole(digest, z_zero, wanted.start, pages, self._channel(reader), metadata.telemetry)
+        return _judged(whole, found, is_final=reading.is_final)
 
-    def _placed(self, listed: Listed, count: int) -> int | Unusable:
-        """Return the z of page 0."""
+    def _placed(self, listed: Listed, count: int, counted_z: int | None) -> int | Unusable:
+        """Return the z of page 0: that of the name, else that which the instrument counted."""
+        tile = tile_of(listed.key.name)
+        if tile not in {None, (0, 0)}:
+            detail = f"{shown(listed.key.name)} is tile {tile} of a mosaic: join its tiles before, or take one of them"
+            return Unusable(Fault(reason="mosaic_tile", detail=detail), may_grow=False)
         z_zero = listed.z
-        if z_zero is None and listed.impossible_z is None and count > 1:
-            z_zero = self._rules.stack_z_zero
+        if z_zero is None and listed.impossible_z is None:
+            z_zero = self._rules.stack_z_zero if count > 1 else counted_z
         z_last = listed.impossible_z if z_zero is None else z_zero + count - 1
         if z_last is not None and z_last > self._rules.largest_z:
             detail = f"z {z_last} is beyond {self._rules.largest_z}; set the pattern for names, or the largest z"
@@ -237,12 +261,12 @@ class FileReader:
             return Unusable(Fault(reason="name_without_z", detail=detail), may_grow=False)
         return z_zero
 
-    def _channel(self, reader: TiffReader) -> int | None:
+    def _channel(self, reader: SliceFile) -> int | None:
         """Return the channel that was named, where there is a choice."""
-        return self._rules.channel if any(page.samples >= 3 for page in reader.description.pages) else None
+        return self._rules.channel if any(page.choices > 1 for page in reader.description.pages) else None
 
     def _read_pages(
-        self, reader: TiffReader, z_zero: int, wanted: range, reading: Reading
+        self, opened: _Opened, z_zero: int, wanted: range, reading: Reading
     ) -> Generator[None, None, list[tuple[PageSeen, bool]] | Unusable]:
         found: list[tuple[PageSeen, bool]] = []
         for start in range(wanted.start, wanted.stop, self._rules.pages_per_turn):
@@ -254,7 +278,7 @@ class FileReader:
                 return Unusable(Fault(reason="crashed_reader", detail=detail), may_grow=False, attempts=count - 1)
             try:
                 pages = range(start, min(start + self._rules.pages_per_turn, wanted.stop))
-                found.extend(self._see(reader, page, z_zero + page) for page in pages)
+                found.extend(self._see(opened, page, z_zero + page) for page in pages)
             except OSError:
                 self._attempts.undo(attempt)
                 raise
@@ -264,15 +288,21 @@ class FileReader:
                 yield
         return found
 
-    def _see(self, reader: TiffReader, page: int, z: int) -> tuple[PageSeen, bool]:
+    def _see(self, opened: _Opened, page: int, z: int) -> tuple[PageSeen, bool]:
         """Return what a page is, and whether its fault may pass when the file grows."""
-        described = reader.description.pages[page]
+        described = opened.reader.description.pages[page]
+        bar_px = opened.metadata.data_bar_px if self._rules.data_bar_px is None else self._rules.data_bar_px
         seen = PageSeen.model_validate(
-            {"height_px": described.height_px, "width_px": described.width_px, "bits": described.bits}
+            {
+                "height_px": max(1, described.height_px - bar_px),
+                "width_px": described.width_px,
+                "bits": described.bits,
+                "machine": shown(opened.metadata.machine)[:200] or None,
+            }
         )
         try:
-            plane = reader.read(page, self._rules.channel)
-        except TiffError as error:
+            plane: GreyPlane = opened.reader.read(page, self._rules.channel)[: seen.height_px]
+        except FormatError as error:
             return seen.model_copy(update={"fault": _unusable(error).fault}), error.may_grow
         counts = histogram(plane)
         if is_blank(
@@ -293,7 +323,7 @@ def _judged(whole: Whole, found: list[tuple[PageSeen, bool]], *, is_final: bool)
     return whole
 
 
-def _unusable(error: TiffError) -> Unusable:
+def _unusable(error: FormatError) -> Unusable:
     return Unusable(Fault(reason=error.reason, detail=str(error)), error.may_grow)
 
 

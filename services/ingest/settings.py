@@ -36,7 +36,9 @@ class IngestSettings(BaseModel):
         default=DEFAULT_PATTERN, description="regular expression with a group z, searched in file names"
     )
     include: tuple[str, ...] = Field(default=("*",), description="shell patterns; other names are ignored")
-    extensions: tuple[str, ...] = Field(default=(".tif", ".tiff"), description="endings of slices, in lower case")
+    extensions: tuple[str, ...] = Field(
+        default=(".tif", ".tiff", ".dat"), description="endings of slices, in lower case"
+    )
     follow_links_outside: bool = Field(default=False, description="whether links may lead out of the folders")
 
     first_z: ZIndex | None = Field(default=None, description="z of the first slice; default: found out")
@@ -52,6 +54,15 @@ class IngestSettings(BaseModel):
 
     channel: Annotated[int, Field(ge=0, le=3)] | None = Field(
         default=None, description="channel of pages whose channels differ; default: such files are refused"
+    )
+    metadata: Literal["check", "ignore"] = Field(
+        default="check", description="files whose metadata say another pixel size than is set: refuse them, or not"
+    )
+    data_bar_px: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="rows at the bottom that are writing and no image; default: what the metadata say"
+    )
+    contrast: Literal["as-is", "inverted"] = Field(
+        default="as-is", description="inverted: stained material is bright in the files, and grey is turned round"
     )
     grey_low_percentile: Percentile = Field(default=0.1, description="percentile of 16-bit grey that becomes 0")
     grey_high_percentile: Percentile = Field(default=99.9, description="percentile of 16-bit grey that becomes 255")
@@ -73,6 +84,16 @@ class IngestSettings(BaseModel):
     stack_quiet_s: Seconds = Field(
         default=60.0,
         description="how long a file of many pages must rest in a watched folder, since pages may be added",
+    )
+    keep_flags: Path | None = Field(
+        default=None,
+        description="folder of markers (SET^...^NAME^keep) that say which files are finished; default: none, files at "
+        "rest are finished",
+    )
+    sweep_s: Seconds = Field(
+        default=3600.0,
+        description="how long a file without its marker must rest to be read all the same, and how often every file "
+        "that was read is looked at again",
     )
     finish_polls: Positive = Field(default=3, description="looks that must find nothing new before a finish counts")
     files_per_step: Positive = Field(default=4, description="files read before the other services get their turn")
@@ -122,6 +143,8 @@ class IngestSettings(BaseModel):
             pages_per_turn=self.pages_per_turn,
             attempts=self.attempts,
             max_file_bytes=self.max_file_bytes,
+            voxel_yx_nm=(self.voxel_size.y_nm, self.voxel_size.x_nm) if self.metadata == "check" else None,
+            data_bar_px=self.data_bar_px,
         )
 
     @property
@@ -133,6 +156,7 @@ class IngestSettings(BaseModel):
             missing_after_s=self.missing_after_s,
             low_percentile=self.grey_low_percentile,
             high_percentile=self.grey_high_percentile,
+            inverted=self.contrast == "inverted",
         )
 
 
@@ -148,6 +172,16 @@ class AcquisitionSettings(BaseModel):
     file_pattern: str | None = Field(default=None, description="regular expression with a group z for file names")
     include: str | None = Field(default=None, description="shell pattern; files of other names are left alone")
     channel: int | None = Field(default=None, ge=0, le=3, description="channel of files whose channels differ")
+    metadata: Literal["check", "ignore"] = Field(
+        default="check", description="files that say another pixel size than is set: refuse them, or not"
+    )
+    data_bar_px: int | None = Field(
+        default=None, ge=0, description="rows at the bottom that are no image; default: what the metadata say"
+    )
+    contrast: Literal["as-is", "inverted"] = Field(
+        default="as-is", description="inverted: stained material is bright in the files, and grey is turned round"
+    )
+    keep_flags: Path | None = Field(default=None, description="folder of markers that say which files are finished")
     first_z: int | None = Field(default=None, ge=0, description="z of the first slice")
     last_z: int | None = Field(default=None, ge=0, description="z of the last slice; later files are left alone")
     gap_timeout_s: float | None = Field(default=None, gt=0, description="declare a z missing after so long")
@@ -191,4 +225,8 @@ class AcquisitionSettings(BaseModel):
             gaps=self.gaps,
             missing_after_s=self.gap_timeout_s,
             channel=self.channel,
+            metadata=self.metadata,
+            data_bar_px=self.data_bar_px,
+            contrast=self.contrast,
+            keep_flags=self.keep_flags,
         )

@@ -66,11 +66,17 @@ class Patience:
         Polls in a row that must see the same size and time.
     incomplete_s
         How long an incomplete file must have been at rest before a later slice means that it stays so.
+    marked
+        Names of the files that a program beside the microscope has marked as finished; None: nothing marks files.
+    sweep_s
+        How long a file that is not marked must have been at rest to be read all the same: a marker may get lost.
     """
 
     at_once: bool = False
     stable_polls: int = 2
     incomplete_s: float = 10.0
+    marked: frozenset[str] | None = None
+    sweep_s: float = 3600.0
 
 
 class Sightings:
@@ -118,7 +124,7 @@ class Sightings:
             sighting
             for sighting in self._by_key.values()
             if now_s >= sighting.not_before_s
-            and is_at_rest(sighting, patience)
+            and is_at_rest(sighting, patience, now_s)
             and (sighting.fault is None or is_hopeless(sighting, patience, now_s, highest_held_z, finishing=finishing))
         ]
         return sorted(
@@ -126,14 +132,20 @@ class Sightings:
         )
 
 
-def is_at_rest(sighting: Sighting, patience: Patience) -> bool:
+def is_at_rest(sighting: Sighting, patience: Patience, now_s: float) -> bool:
     """Say whether a file has stopped changing.
 
     >>> listed = Listed(FileKey(0, "slice_0003.tif"), 100, 0, 3)
-    >>> [is_at_rest(Sighting(listed, polls, 0.0), Patience()) for polls in (1, 2)]
+    >>> [is_at_rest(Sighting(listed, polls, 0.0), Patience(), 9.0) for polls in (1, 2)]
+    [False, True]
+    >>> [is_at_rest(Sighting(listed, 9, 0.0), Patience(marked=frozenset()), now_s) for now_s in (60.0, 3600.0)]
     [False, True]
     """
-    return patience.at_once or sighting.polls >= patience.stable_polls
+    stable = patience.at_once or sighting.polls >= patience.stable_polls
+    if patience.marked is None or patience.at_once:
+        return stable
+    # A marker says what looking twice can only guess; without one, a file counts once it has rested very long.
+    return sighting.listed.key.name in patience.marked or (stable and now_s - sighting.since_s >= patience.sweep_s)
 
 
 def is_hopeless(
@@ -149,7 +161,7 @@ def is_hopeless(
     >>> is_hopeless(half, Patience(), 60.0, 4, finishing=False)
     True
     """
-    if not is_at_rest(sighting, patience):
+    if not is_at_rest(sighting, patience, now_s):
         return False
     if finishing or patience.at_once:
         return True

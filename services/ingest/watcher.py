@@ -84,7 +84,7 @@ class Ingest:
         self._settings = settings
         self._ports = ports
         self._folders = ports.folders or LocalFolders(
-            settings.folders, follow_links_outside=settings.follow_links_outside
+            settings.folders, follow_links_outside=settings.follow_links_outside, keep_flags=settings.keep_flags
         )
         journal = Journal(ports.store, settings.acquisition_id)
         self._publisher = Publisher(

@@ -35,7 +35,7 @@ from services.postprocess.cleaning import (
     without_small_regions,
 )
 from services.postprocess.crops import CropReader
-from services.postprocess.layout import canvas_origin, plane_origin, volume_layout
+from services.postprocess.layout import canvas_origin, plane_placement, straightened, volume_layout
 from services.postprocess.volume import NucleusVolume
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
@@ -196,8 +196,10 @@ class PostprocessHandler:
         nucleus.opened, nucleus.layout = opened, layout
         nucleus.volume = NucleusVolume(opened.z_first, nucleus.layout.canvas_shape_yx, minimum)
         nucleus.written_z = opened.z_first
+        registered = {} if opened.registration is None else {"registration": opened.registration}
         recipe = digest(
-            {
+            registered
+            | {
                 "models": opened.model_set,
                 "grey": opened.grey.model_dump(),
                 "voxel": voxel.model_dump(),
@@ -232,15 +234,23 @@ class PostprocessHandler:
             nucleus.unwritten[message.z] = message
             return
         classes, confidence, mask = self._read(message)
+        origin, (classes, confidence, mask) = self._placed(nucleus, message, (classes, confidence, mask))
         inside = masked(classes, mask)
         if self._small_objects == "2d":
             pixel_nm2 = message.plane_voxel_size.y_nm * message.plane_voxel_size.x_nm
             inside = without_small_regions(inside, mask, minimum_pixels(pixel_nm2, AS_RUN_PIXELS_AT_4_NM))
-        if not volume.add(message.crop.z, inside, plane_origin(message, _opened(nucleus))):
+        if not volume.add(message.crop.z, inside, origin):
             nucleus.left_canvas += 1
         nucleus.unwritten[message.crop.z] = message
         nucleus.confidence[0] += int(confidence[inside > 0].sum(dtype=np.int64))
         nucleus.confidence[1] += int(np.count_nonzero(inside))
+
+    def _placed(
+        self, nucleus: _Nucleus, message: CropSegmented, labels: tuple[UInt8Plane, ...]
+    ) -> tuple[tuple[int, int], tuple[UInt8Plane, ...]]:
+        """Return where planes lie on the canvas, and the planes, straightened where their slice is stretched."""
+        placement = plane_placement(message, _opened(nucleus), (labels[0].shape[0], labels[0].shape[1]))
+        return placement.origin_yx, tuple(straightened(plane, placement) for plane in labels)
 
     def _read(self, message: CropSegmented) -> tuple[UInt8Plane, UInt8Plane, UInt8Plane]:
         """Return the classes and the confidence of a label plane, and the mask of its crop."""
@@ -331,8 +341,10 @@ class PostprocessHandler:
 
     def _paint(self, nucleus: _Nucleus, message: CropSegmented, classes: UInt8Plane, grey: UInt8Plane) -> None:
         volume, _ = _growing(nucleus)
-        origin = plane_origin(message, _opened(nucleus))
         crop_grey, mask = self._crops.take(message)
+        placement = plane_placement(message, _opened(nucleus), (mask.shape[0], mask.shape[1]))
+        origin, mask = placement.origin_yx, straightened(mask, placement)
+        crop_grey = straightened(crop_grey, placement, smooth=True)
         cleaned, place = volume.cleaned(message.crop.z, REMOVED)
         paste(classes, (0, 0), filled(cleaned, volume.on_canvas(mask, origin)), place)
         paste(grey, (0, 0), crop_grey, origin)

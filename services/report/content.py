@@ -176,6 +176,32 @@ class SuspectRow:
 
 
 @dataclass(frozen=True)
+class SliceRow:
+    """Quality of one slice.
+
+    Parameters
+    ----------
+    z
+        Which.
+    troubles
+        What is wrong with it, by name; empty for a good one.
+    absent
+        Why there is no slice; empty where there is one.
+    severity
+        Of the worst trouble, in thresholds.
+    thickness_nm, sharpness
+        None where they could not be measured.
+    """
+
+    z: int
+    troubles: tuple[str, ...] = ()
+    absent: str = ""
+    severity: float = 0.0
+    thickness_nm: float | None = None
+    sharpness: float | None = None
+
+
+@dataclass(frozen=True)
 class LedgerRow:
     """What became of one slice or file."""
 
@@ -299,7 +325,7 @@ class ReportData:
         Name of the acquisition.
     voxel_nm
         (z, y, x) edge of a voxel of the acquisition; None where nothing says it.
-    nuclei, objects, ledger, chromosomes, checks, suspects
+    nuclei, objects, ledger, chromosomes, checks, suspects, slices
         Rows of these tables, in their order.
     events
         Kind of event and how many there were.
@@ -330,6 +356,12 @@ class ReportData:
     chromosomes: tuple[ChromosomeRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
     suspects: tuple[SuspectRow, ...] = ()
+    slices: tuple[SliceRow, ...] = ()
+
+    @property
+    def unreliable_slices(self) -> tuple[SliceRow, ...]:
+        """Slices with something wrong, and absent ones."""
+        return tuple(row for row in self.slices if row.troubles or row.absent)
 
     def suspects_of(self, nucleus_id: str, most: int = 8) -> tuple[SuspectRow, ...]:
         """Return the most doubtful places of a nucleus, by rank."""

@@ -151,6 +151,8 @@ def _charts(data: ReportData) -> dict[str, Markup]:
         drawn["volumes"] = plots.volume_plot(data.nuclei)
     if data.ledger:
         drawn["ledger"] = plots.ledger_plot(account_for(data.ledger))
+    if data.slices:
+        drawn["quality"] = plots.quality_plot(data.slices)
     if data.timing and data.timing.stages:
         drawn["timing"] = plots.timing_plot(data.timing)
     if data.timing and len(data.timing.progress) > 1:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from services.report.colours import CLASS_COLOURS, chromosome_colour, hexadecimal
-from services.report.content import ClassScore, NucleusRow, ObjectRow, Timing
+from services.report.content import ClassScore, NucleusRow, ObjectRow, SliceRow, Timing
 from services.report.findings import Account
 
 GOALS: Mapping[str, float] = {
@@ -163,6 +163,31 @@ def chromosome_plot(nucleus_id: str, chromosomes: Sequence[ObjectRow]) -> str:
     axes.set_xlabel("chromosome, largest first")
     axes.set_ylabel("volume (\u00b5m\u00b3)")
     return _svg(figure, f"chromosomes-{nucleus_id}")
+
+
+@_styled
+def quality_plot(slices: Sequence[SliceRow]) -> str:
+    """Return thickness and sharpness along z, and below them a row of marks for every kind of trouble there is."""
+    marks = [(row.z, what, row.severity) for row in slices for what in (row.troubles or (row.absent,)) if what]
+    kinds = sorted({what for _, what, _ in marks})
+    figure = Figure(figsize=(6.6, 3.0 + 0.22 * len(kinds)), layout="constrained")
+    thick, sharp, flags = figure.subplots(3, 1, sharex=True, height_ratios=(4, 4, max(1, len(kinds))))
+    for axes, name, values in (
+        (thick, "thickness (nm)", [row.thickness_nm for row in slices]),
+        (sharp, "sharpness", [row.sharpness for row in slices]),
+    ):
+        known = [np.nan if value is None else value for value in values]
+        axes.plot([row.z for row in slices], known, color=_ACCENT, linewidth=0.9)
+        axes.set_ylabel(name)
+        for z in {z for z, _, _ in marks}:
+            axes.axvline(z, color=_CLIPPED, linewidth=0.7, alpha=0.5)
+    thick.set_ylim(0)
+    for z, what, severity in marks:
+        flags.scatter(z, kinds.index(what), s=16 + 8 * min(severity, 8.0), color=_CLIPPED, linewidths=0)
+    flags.set_yticks(range(len(kinds)), [kind.lower().replace("_", " ") for kind in kinds])
+    flags.set_ylim(len(kinds) - 0.4, -0.6)
+    flags.set_xlabel("slice")
+    return _svg(figure, "quality")
 
 
 @_styled

@@ -27,7 +27,16 @@ from services.report.content import (
     Timing,
     Zyx,
 )
-from services.report.tables import Row, check_row, chromosome_row, ledger_row, nucleus_row, object_row, suspect_row
+from services.report.tables import (
+    Row,
+    check_row,
+    chromosome_row,
+    ledger_row,
+    nucleus_row,
+    object_row,
+    slice_row,
+    suspect_row,
+)
 from services.report.volumes import read_voxel_nm
 
 T = TypeVar("T")
@@ -48,6 +57,8 @@ _LINKS = (
     ("checks.csv", "biology checks of every nucleus"),
     ("suspects.parquet", "where the separation of chromosomes may be wrong"),
     ("suspects.csv", "where the separation of chromosomes may be wrong"),
+    ("slices.parquet", "quality of every slice"),
+    ("slices.csv", "quality of every slice"),
     ("ledger.csv", "what became of every slice"),
     ("events.jsonl", "everything that happened, in order of z"),
     ("provenance.json", "what decided these results"),
@@ -90,6 +101,7 @@ def read_results(out: Path) -> ReportData:
         chromosomes=_table(out, "chromosomes", chromosome_row) or (),
         checks=_table(out, "checks", check_row) or (),
         suspects=_table(out, "suspects", suspect_row) or (),
+        slices=_table(out, "slices", slice_row) or (),
     )
 
 

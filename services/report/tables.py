@@ -11,6 +11,7 @@ from services.report.content import (
     NucleusRow,
     ObjectRow,
     ResultsFormatError,
+    SliceRow,
     SuspectRow,
     Zyx,
 )
@@ -146,6 +147,20 @@ def ledger_row(row: Row, place: str) -> LedgerRow:
         state=cells.needed("state", str),
         reason=cells.optional("reason", str) or "",
         file=cells.optional("file", str) or "",
+    )
+
+
+def slice_row(row: Row, place: str) -> SliceRow:
+    """Return a row of the table of slices; parameters and errors as of `nucleus_row`."""
+    cells = _Cells(row, place)
+    troubles = cells.optional("troubles", str) or ""
+    return SliceRow(
+        z=cells.needed("z", to_int),
+        troubles=tuple(troubles.split(",")) if troubles else (),
+        absent=cells.optional("absent", str) or "",
+        severity=cells.needed("severity", to_float),
+        thickness_nm=cells.optional("thickness_nm", to_float),
+        sharpness=cells.optional("sharpness", to_float),
     )
 
 

@@ -38,18 +38,21 @@ from services.results.events import EventLog
 from services.results.files import disk_outages, replacing
 from services.results.manifest import VOLUME, write_manifest
 from services.results.neighbourhood import with_neighbours
+from services.results.quality import SliceBook
 from services.results.tables import (
     CHECKS_COLUMNS,
     CHROMOSOMES_COLUMNS,
     CONTACTS_COLUMNS,
     NUCLEI_COLUMNS,
     OBJECTS_COLUMNS,
+    SLICES_COLUMNS,
     SUSPECTS_COLUMNS,
     TRACKS_COLUMNS,
     sorted_ledger,
     write_ledger,
     write_table,
 )
+from services.results.transforms import TRANSFORMS_COLUMNS, TransformBook
 from services.results.volumes import bring_volume, prune_volume
 from services.runtime.store.port import ArtefactStore
 
@@ -124,7 +127,7 @@ class Results:
             If the store or the disk is out.
         """
         with disk_outages():
-            for nucleus_id, nucleus in _gather(messages, None).items():
+            for nucleus_id, nucleus in _gather(messages, None, SliceBook()).items():
                 self._bring(nucleus_id, nucleus)
 
     def finish(
@@ -154,13 +157,17 @@ class Results:
             If the store or the disk is out.
         """
         with disk_outages(), EventLog() as events:
-            nuclei = dict(sorted(_gather(messages, events).items()))
+            slices, transforms = SliceBook(), TransformBook()
+            nuclei = dict(sorted(_gather(_noted(messages, transforms), events, slices).items()))
             self._bring_all(nuclei)
-            rows = with_neighbours(tuple(self._nucleus_rows(nuclei)))
+            rows = tuple(slices.mark_nuclei(with_neighbours(tuple(self._nucleus_rows(nuclei)))))
             write_table(self._out / "nuclei", NUCLEI_COLUMNS, map(_without_hanging, rows))
             for name, columns, rows_of in _HANGING:
                 write_table(self._out / name, columns, (hanging for row in rows for hanging in _hanging(row, rows_of)))
-            write_table(self._out / "objects", OBJECTS_COLUMNS, self._object_rows(nuclei))
+            write_table(self._out / "objects", OBJECTS_COLUMNS, slices.mark_objects(self._object_rows(nuclei)))
+            write_table(self._out / "slices", SLICES_COLUMNS, slices.rows())
+            if transforms:
+                write_table(self._out / "transforms", TRANSFORMS_COLUMNS, transforms.rows())
             ledger = sorted_ledger(ledger_rows)
             write_ledger(self._out / "ledger.csv", ledger)
             self._write_events(events)
@@ -219,12 +226,13 @@ class Results:
             part.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
-def _gather(messages: Iterable[Message], events: EventLog | None) -> dict[str, _Nucleus]:
+def _gather(messages: Iterable[Message], events: EventLog | None, slices: SliceBook) -> dict[str, _Nucleus]:
     nuclei: dict[str, _Nucleus] = {}
     acquisitions: set[str] = set()
     for message in messages:
         if events is not None:
             events.add(message)
+        slices.take(message)
         of_nucleus = _nucleus_of(message)
         if of_nucleus is not None:
             acquisition_id, nucleus_id = of_nucleus
@@ -233,6 +241,12 @@ def _gather(messages: Iterable[Message], events: EventLog | None) -> dict[str, _
     if len(acquisitions) > 1:
         raise SeveralAcquisitionsError(f"messages of several acquisitions: {', '.join(sorted(acquisitions))}")
     return nuclei
+
+
+def _noted(messages: Iterable[Message], transforms: TransformBook) -> Iterator[Message]:
+    for message in messages:
+        transforms.take(message)
+        yield message
 
 
 def _nucleus_of(message: Message) -> tuple[str, str] | None:

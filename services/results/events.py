@@ -22,6 +22,7 @@ from services.contracts.messages import (
     NucleusClosed,
     NucleusOpened,
     ObjectChanged,
+    SliceJudged,
 )
 from services.contracts.values import DecisionKind
 
@@ -40,6 +41,8 @@ def event_of(message: Message) -> Event | None:
             event = _event("nucleus_opened", message.nucleus_id, message.z_first, {"continues": message.continues})
         case NucleusClosed():
             event = _event("nucleus_closed", message.nucleus_id, message.z_last, _closed_fields(message))
+        case SliceJudged() if message.troubles:
+            event = _event("slice_trouble", None, message.z, _trouble_fields(message))
         case ObjectChanged():
             kind = f"object_{message.change.lower()}"
             event = _event(kind, message.nucleus_id, message.z_front, _object_fields(message))
@@ -47,11 +50,20 @@ def event_of(message: Message) -> Event | None:
             event = _event("chromosomes_separated", message.nucleus_id, message.z_front, _separated_fields(message))
         case AcquisitionFinished():
             event = _event("acquisition_finished", None, message.z_last, {"z_first": message.z_first})
-        case DecisionRecorded() if message.kind is not DecisionKind.ACQUISITION_FINISHED:
-            event = _event("decision", None, message.z_first, _decision_fields(message))
-        case DeadLettered():
-            event = _event("dead_letter", None, message.z, _dead_letter_fields(message))
+        case _:
+            event = _operating_event(message)
     return event
+
+
+def _operating_event(message: Message) -> Event | None:
+    """Return the event of a message that tells of the run, not of the specimen."""
+    match message:
+        case DecisionRecorded() if message.kind is not DecisionKind.ACQUISITION_FINISHED:
+            return _event("decision", None, message.z_first, _decision_fields(message))
+        case DeadLettered():
+            return _event("dead_letter", None, message.z, _dead_letter_fields(message))
+        case _:
+            return None
 
 
 def _event(kind: str, nucleus_id: str | None, z: int | None, fields: Event) -> Event:
@@ -66,6 +78,13 @@ def _closed_fields(message: NucleusClosed) -> Event:
         "detected_planes": message.detected_planes,
         "bridged_planes": message.bridged_planes,
         "cap_planes": message.cap_planes,
+    }
+
+
+def _trouble_fields(message: SliceJudged) -> Event:
+    return {
+        "troubles": [trouble.model_dump(mode="json") for trouble in message.troubles],
+        "thickness_nm": message.thickness_nm,
     }
 
 

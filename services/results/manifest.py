@@ -24,10 +24,14 @@ FILES = (
     "objects.csv",
     "objects.parquet",
     "provenance.json",
+    "slices.csv",
+    "slices.parquet",
     "suspects.csv",
     "suspects.parquet",
     "tracks.csv",
     "tracks.parquet",
+    "transforms.csv",
+    "transforms.parquet",
 )
 VOLUME = "volume.ome.zarr"
 

@@ -55,6 +55,7 @@ NUCLEI_COLUMNS = pa.schema(
         ("checks_failed", pa.int32()),
         ("neighbours", pa.int32()),
         ("nearest_neighbour_um", pa.float64()),
+        ("unreliable_slices", pa.int32()),
     ]
 )
 OBJECTS_COLUMNS = pa.schema(
@@ -72,6 +73,40 @@ OBJECTS_COLUMNS = pa.schema(
         ("touches_border", pa.bool_()),
         ("open", pa.bool_()),
         ("bridged", pa.bool_()),
+        ("unreliable_slices", pa.int32()),
+    ]
+)
+SLICES_COLUMNS = pa.schema(
+    [
+        ("z", pa.int32()),
+        ("reliable", pa.bool_()),
+        ("troubles", pa.string()),
+        ("severity", pa.float64()),
+        ("absent", pa.string()),
+        ("thickness_nm", pa.float64()),
+        *(
+            (name, pa.float64())
+            for name in (
+                "mean_grey",
+                "contrast",
+                "clipped_pct",
+                "structure",
+                "noise",
+                "sharpness",
+                "anisotropy",
+                "stripe",
+                "tear",
+                "curtain_pct",
+                "curtain_change_pct",
+                "tail_pct",
+                "tail_change_pct",
+                "slow_change_grey",
+                "shift_nm",
+                "decorrelation",
+                "sameness",
+                "new_um2",
+            )
+        ),
     ]
 )
 CHROMOSOMES_COLUMNS = pa.schema(

@@ -66,6 +66,62 @@ NUMBERS = Row(
     ),
 )
 
+ADVICE = Row(
+    "What to do? (`fibsem-nuclei advise` says it in words)",
+    (
+        number(
+            "Slices to go on",
+            "Until the nuclei that are more than half milled have ended, with 90 %. 0: none is open.",
+            (Query(f"max by (acquisition) (fibsem_forecast_slices_to_go{ONE})", "{{acquisition}}"),),
+            unit="none",
+        ),
+        number(
+            "Time to go on",
+            "The same at the pace of the microscope.",
+            (
+                Query(
+                    f"max by (acquisition) (fibsem_forecast_slices_to_go{ONE})"
+                    " * on (acquisition) fibsem:slice_interval:seconds",
+                    "{{acquisition}}",
+                ),
+            ),
+            unit="s",
+        ),
+        number(
+            "Nuclei complete",
+            "Seen from end to end, cut by neither a border of the field nor the first slice.",
+            (Query(f"max by (acquisition) (fibsem_nuclei_complete{ONE})", "{{acquisition}}"),),
+            unit="none",
+        ),
+        number(
+            "Nuclei cut by stopping now",
+            "Expected number of open nuclei that would not be complete.",
+            (Query(f"max by (acquisition) (fibsem_forecast_nuclei_unfinished{ONE})", "{{acquisition}}"),),
+            unit="none",
+        ),
+        number(
+            "Will a nucleus leave the field?",
+            "Greatest chance of an open nucleus to be cut by a border before it ends.",
+            (Query(f"max by (acquisition) (fibsem_forecast_field_exit_ratio{ONE})", "{{acquisition}}"),),
+            unit="percentunit",
+            warn=0.2,
+            alarm=0.5,
+            runbook="NucleusLeavesField",
+        ),
+        number(
+            "Shift of the field",
+            "That keeps the nuclei, towards greater y (down) and greater x (right); 0: none is needed, or none helps.",
+            (
+                Query(
+                    f"max by (acquisition, direction) (fibsem_forecast_field_shift_meters{ONE})",
+                    "{{acquisition}} {{direction}}",
+                ),
+            ),
+            unit="lengthm",
+        ),
+    ),
+)
+
 PROGRESS = Row(
     "Progress",
     (
@@ -150,5 +206,5 @@ BOARD = Board(
     "fibsem-safety",
     "Is my acquisition safe?",
     "One look: do slices come, is every one accounted for, does the system keep up, is there room.",
-    (NUMBERS, PROGRESS, STATES),
+    (NUMBERS, ADVICE, PROGRESS, STATES),
 )

@@ -37,6 +37,52 @@ SLICES = Row(
     ),
 )
 
+TROUBLES = Row(
+    "Quality of slices",
+    (
+        Panel(
+            "What is wrong with slices?",
+            "Slices of the last ten minutes with something wrong, by what it is. Each is flagged in the results.",
+            (Query(f"fibsem:slices_troubled:increase10m{ONE}", "{{acquisition}} {{reason}}"),),
+            kind="steps",
+            unit="none",
+            width=6,
+            runbook="SliceTroubled",
+        ),
+        Panel(
+            "How bad was the last slice?",
+            "Its worst trouble in thresholds, which are learned from the run: 1 and more is flagged.",
+            (Query(f"max by (acquisition) (fibsem_slice_trouble_ratio{ONE})", "{{acquisition}}"),),
+            unit="none",
+            width=6,
+            warn=1,
+            alarm=2,
+            runbook="SliceTroubled",
+        ),
+        Panel(
+            "Troubles in a thousand slices",
+            "Since the follower started. Good acquisitions have one or none.",
+            (
+                Query(
+                    f"1000 * sum by (acquisition) (fibsem_slices_troubled_total{ONE})"
+                    f" / sum by (acquisition) (fibsem_slices_judged_total{ONE})",
+                    "{{acquisition}}",
+                ),
+            ),
+            unit="none",
+            width=6,
+        ),
+        Panel(
+            "Depth milled",
+            "Before the last slice, in units of the usual. 0: nothing was milled; 2: twice as much.",
+            (Query(f"max by (acquisition) (fibsem_slice_thickness_ratio{ONE})", "{{acquisition}}"),),
+            unit="none",
+            width=6,
+            runbook="SlicesTroubled",
+        ),
+    ),
+)
+
 NUCLEI = Row(
     "Nuclei",
     (
@@ -142,5 +188,8 @@ NETWORKS = Row(
 )
 
 BOARD = Board(
-    "fibsem-science", "Science", "Do slices and results look as they should?", (SLICES, NUCLEI, PLANES, NETWORKS)
+    "fibsem-science",
+    "Science",
+    "Do slices and results look as they should?",
+    (SLICES, TROUBLES, NUCLEI, PLANES, NETWORKS),
 )

@@ -29,9 +29,11 @@ CounterName = Literal[
     "fibsem_shadow_crops_total",
     "fibsem_slices_conflict_total",
     "fibsem_slices_duplicate_total",
+    "fibsem_slices_judged_total",
     "fibsem_slices_processed_total",
     "fibsem_slices_quarantined_total",
     "fibsem_slices_seen_total",
+    "fibsem_slices_troubled_total",
     "fibsem_trainings_total",
 ]
 GaugeName = Literal[
@@ -42,12 +44,17 @@ GaugeName = Literal[
     "fibsem_dependency_up",
     "fibsem_disk_free_bytes",
     "fibsem_dlq_depth",
+    "fibsem_forecast_field_exit_ratio",
+    "fibsem_forecast_field_shift_meters",
+    "fibsem_forecast_nuclei_unfinished",
+    "fibsem_forecast_slices_to_go",
     "fibsem_gpu_memory_total_bytes",
     "fibsem_gpu_memory_used_bytes",
     "fibsem_gpu_power_watts",
     "fibsem_gpu_utilization_ratio",
     "fibsem_inference_canary_ok",
     "fibsem_model_info",
+    "fibsem_nuclei_complete",
     "fibsem_nuclei_open",
     "fibsem_shadow_dice_ratio",
     "fibsem_shadow_equal_ratio",
@@ -55,6 +62,8 @@ GaugeName = Literal[
     "fibsem_slice_intensity_mean",
     "fibsem_slice_interval_seconds",
     "fibsem_slice_last_seen_timestamp_seconds",
+    "fibsem_slice_thickness_ratio",
+    "fibsem_slice_trouble_ratio",
     "fibsem_slices_missing",
     "fibsem_slices_unaccounted",
     "fibsem_stage_inflight",
@@ -166,6 +175,16 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_slice_last_seen_timestamp_seconds": Metric("gauge", "When the last slice appeared.", ("acquisition",)),
     "fibsem_slice_interval_seconds": Metric("gauge", "Time one slice is expected to take.", ("acquisition",)),
     "fibsem_slice_intensity_mean": Metric("gauge", "Mean 8-bit grey of the last slice.", ("acquisition",)),
+    "fibsem_slices_judged_total": Metric("counter", "Slices whose quality was judged.", ("acquisition",)),
+    "fibsem_slices_troubled_total": Metric(
+        "counter", "Slices with something wrong, by what it is.", ("acquisition", "reason")
+    ),
+    "fibsem_slice_trouble_ratio": Metric(
+        "gauge", "Worst trouble of the last slice, in thresholds; 0 where it is good.", ("acquisition",)
+    ),
+    "fibsem_slice_thickness_ratio": Metric(
+        "gauge", "Depth milled before the last slice, in units of the usual.", ("acquisition",)
+    ),
     "fibsem_slice_nuclei": Metric("histogram", "Nuclei seen in a slice.", ("acquisition",), NUCLEI),
     "fibsem_slice_age_seconds": Metric(
         "histogram",
@@ -205,6 +224,19 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_gpu_memory_total_bytes": Metric("gauge", "Memory of a device.", ("device",)),
     "fibsem_gpu_power_watts": Metric("gauge", "Power that a device draws.", ("device",)),
     "fibsem_nuclei_open": Metric("gauge", "Nuclei that still grow.", ("acquisition",)),
+    "fibsem_nuclei_complete": Metric("gauge", "Nuclei seen from end to end, cut by nothing.", ("acquisition",)),
+    "fibsem_forecast_nuclei_unfinished": Metric(
+        "gauge", "Nuclei expected to be cut if the acquisition stopped now.", ("acquisition",)
+    ),
+    "fibsem_forecast_slices_to_go": Metric(
+        "gauge", "Slices after which the nuclei more than half milled have ended, with 90 %.", ("acquisition",)
+    ),
+    "fibsem_forecast_field_exit_ratio": Metric(
+        "gauge", "Greatest chance of an open nucleus to leave the field before it ends.", ("acquisition",)
+    ),
+    "fibsem_forecast_field_shift_meters": Metric(
+        "gauge", "How far the field should move to keep its nuclei, along y or x.", ("acquisition", "direction")
+    ),
     "fibsem_nuclei_opened_total": Metric("counter", "Nuclei opened.", ("acquisition",)),
     "fibsem_nuclei_closed_total": Metric("counter", "Nuclei closed.", ("acquisition",)),
     "fibsem_crop_components": Metric(

@@ -198,6 +198,16 @@ class DirectoryStore:
             source.close()
         return path if pointer is None else pointer.path
 
+    def is_reference(self, key: str) -> bool:
+        """Say whether only the place of a file is kept under a key, and none of its bytes.
+
+        Raises
+        ------
+        ArtefactMissingError
+            If there is no artefact under that key.
+        """
+        return not self.path_of(key).is_relative_to(self._root)
+
     def close(self) -> None:
         """Remove what this process had in the making; closing twice does nothing."""
         self._staging.close()

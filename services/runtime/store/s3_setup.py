@@ -26,10 +26,14 @@ from services.runtime.store.s3_wire import pool_of
 SAME_BUCKET = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 RAW = "*/raw/*"
 OUTLINES = "*/outlines/*"
+# What detection leaves of a slice besides.
+SLICES = ("*/quality/*", "*/digests/*")
 CROPS = "*/nuclei/*/crops/*"
 PLANES = "*/nuclei/*/planes/*"
 VOLUMES = "*/nuclei/*/volume-*"
 REGISTER = f"{keys.REGISTER}/*"
+# What the follower knows of the nuclei so far.
+HISTORIES = f"{keys.REGISTER}/*/nuclei.json"
 MODELS = f"{keys.MODELS}/*"
 SETS = f"{keys.MODELS}/sets/*"
 TRAININGS = f"{keys.TRAININGS}/*"
@@ -62,8 +66,8 @@ ACCESS: Mapping[str, Access] = {
         reads=("*/ingest/*", "*/requests/*", REGISTER),
         writes=(RAW, "*/ingest/*", "*/requests/refused/*", REGISTER, f"{keys.DEAD_LETTERS}/ingest/*"),
     ),
-    "extract-detect": _of_a_handler("extract-detect", [RAW, OUTLINES], [OUTLINES]),
-    "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES, SETS], [CROPS]),
+    "extract-detect": _of_a_handler("extract-detect", [RAW, OUTLINES, *SLICES], [OUTLINES, *SLICES]),
+    "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES, *SLICES, SETS, HISTORIES], [CROPS, HISTORIES]),
     "inference": _of_a_handler("inference", [CROPS, PLANES, MODELS], [PLANES]),
     "postprocess": _of_a_handler("postprocess", [CROPS, PLANES, SETS], [VOLUMES]),
     "components": _of_a_handler(

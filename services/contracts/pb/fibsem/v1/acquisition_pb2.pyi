@@ -1,8 +1,9 @@
 from services.contracts.pb.fibsem.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -113,11 +114,49 @@ class SliceAbsent(_message.Message):
     def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., reason: _Optional[_Union[_common_pb2.AbsenceReason.Value, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class OutlinesDetected(_message.Message):
-    __slots__ = ("slice", "outlines", "outline_count")
+    __slots__ = ("slice", "outlines", "outline_count", "digest", "quality")
     SLICE_FIELD_NUMBER: _ClassVar[int]
     OUTLINES_FIELD_NUMBER: _ClassVar[int]
     OUTLINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
     slice: SliceIngested
     outlines: _common_pb2.ArtefactRef
     outline_count: int
-    def __init__(self, slice: _Optional[_Union[SliceIngested, _Mapping]] = ..., outlines: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., outline_count: _Optional[int] = ...) -> None: ...
+    digest: _common_pb2.ArtefactRef
+    quality: _common_pb2.ArtefactRef
+    def __init__(self, slice: _Optional[_Union[SliceIngested, _Mapping]] = ..., outlines: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., outline_count: _Optional[int] = ..., digest: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., quality: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ...) -> None: ...
+
+class SliceJudged(_message.Message):
+    __slots__ = ("acquisition_id", "z", "troubles", "thickness_nm", "scores", "absent")
+    ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    TROUBLES_FIELD_NUMBER: _ClassVar[int]
+    THICKNESS_NM_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FIELD_NUMBER: _ClassVar[int]
+    acquisition_id: str
+    z: int
+    troubles: _containers.RepeatedCompositeFieldContainer[_common_pb2.SliceTrouble]
+    thickness_nm: float
+    scores: _containers.RepeatedCompositeFieldContainer[_common_pb2.SliceScore]
+    absent: _common_pb2.AbsenceReason.Value
+    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., troubles: _Optional[_Iterable[_Union[_common_pb2.SliceTrouble, _Mapping]]] = ..., thickness_nm: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.SliceScore, _Mapping]]] = ..., absent: _Optional[_Union[_common_pb2.AbsenceReason.Value, str]] = ...) -> None: ...
+
+class SliceRegistered(_message.Message):
+    __slots__ = ("acquisition_id", "z", "first", "transform", "linked", "ncc", "registration")
+    ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
+    Z_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORM_FIELD_NUMBER: _ClassVar[int]
+    LINKED_FIELD_NUMBER: _ClassVar[int]
+    NCC_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATION_FIELD_NUMBER: _ClassVar[int]
+    acquisition_id: str
+    z: int
+    first: _common_pb2.Transform
+    transform: _common_pb2.Transform
+    linked: bool
+    ncc: float
+    registration: str
+    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., first: _Optional[_Union[_common_pb2.Transform, _Mapping]] = ..., transform: _Optional[_Union[_common_pb2.Transform, _Mapping]] = ..., linked: _Optional[bool] = ..., ncc: _Optional[float] = ..., registration: _Optional[str] = ...) -> None: ...

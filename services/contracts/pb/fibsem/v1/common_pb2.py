@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ibsem/v1/common.proto\x12\tfibsem.v1\">\n\x0b\x41rtefactRef\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"5\n\tVoxelSize\x12\x0c\n\x04z_nm\x18\x01 \x01(\x01\x12\x0c\n\x04y_nm\x18\x02 \x01(\x01\x12\x0c\n\x04x_nm\x18\x03 \x01(\x01\"P\n\x0bPixelWindow\x12\r\n\x05y0_px\x18\x01 \x01(\x05\x12\r\n\x05x0_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\"c\n\tTransform\x12\n\n\x02yy\x18\x01 \x01(\x01\x12\n\n\x02yx\x18\x02 \x01(\x01\x12\n\n\x02xy\x18\x03 \x01(\x01\x12\n\n\x02xx\x18\x04 \x01(\x01\x12\x12\n\nshift_y_px\x18\x05 \x01(\x01\x12\x12\n\nshift_x_px\x18\x06 \x01(\x01\"B\n\x0bGreyMapping\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02sd\x18\x04 \x01(\x01\"T\n\rAbsenceReason\"C\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07MISSING\x10\x01\x12\t\n\x05\x42LANK\x10\x02\x12\x11\n\rDEAD_LETTERED\x10\x03\"I\n\tPlaneKind\"<\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x44\x45TECTED\x10\x01\x12\x0b\n\x07\x42RIDGED\x10\x02\x12\x07\n\x03\x43\x41P\x10\x03\"k\n\x04Side\"c\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07Z_FIRST\x10\x01\x12\n\n\x06Z_LAST\x10\x02\x12\x0b\n\x07Y_FIRST\x10\x03\x12\n\n\x06Y_LAST\x10\x04\x12\x0b\n\x07X_FIRST\x10\x05\x12\n\n\x06X_LAST\x10\x06\"H\n\x0b\x41\x62sentPlane\x12\t\n\x01z\x18\x01 \x01(\x05\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Valueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66ibsem/v1/common.proto\x12\tfibsem.v1\">\n\x0b\x41rtefactRef\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"5\n\tVoxelSize\x12\x0c\n\x04z_nm\x18\x01 \x01(\x01\x12\x0c\n\x04y_nm\x18\x02 \x01(\x01\x12\x0c\n\x04x_nm\x18\x03 \x01(\x01\"P\n\x0bPixelWindow\x12\r\n\x05y0_px\x18\x01 \x01(\x05\x12\r\n\x05x0_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x10\n\x08width_px\x18\x04 \x01(\x05\"c\n\tTransform\x12\n\n\x02yy\x18\x01 \x01(\x01\x12\n\n\x02yx\x18\x02 \x01(\x01\x12\n\n\x02xy\x18\x03 \x01(\x01\x12\n\n\x02xx\x18\x04 \x01(\x01\x12\x12\n\nshift_y_px\x18\x05 \x01(\x01\x12\x12\n\nshift_x_px\x18\x06 \x01(\x01\"T\n\x0bGreyMapping\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02sd\x18\x04 \x01(\x01\x12\x10\n\x08inverted\x18\x05 \x01(\x08\"T\n\rAbsenceReason\"C\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07MISSING\x10\x01\x12\t\n\x05\x42LANK\x10\x02\x12\x11\n\rDEAD_LETTERED\x10\x03\"I\n\tPlaneKind\"<\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x44\x45TECTED\x10\x01\x12\x0b\n\x07\x42RIDGED\x10\x02\x12\x07\n\x03\x43\x41P\x10\x03\"k\n\x04Side\"c\n\x05Value\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07Z_FIRST\x10\x01\x12\n\n\x06Z_LAST\x10\x02\x12\x0b\n\x07Y_FIRST\x10\x03\x12\n\n\x06Y_LAST\x10\x04\x12\x0b\n\x07X_FIRST\x10\x05\x12\n\n\x06X_LAST\x10\x06\"H\n\x0b\x41\x62sentPlane\x12\t\n\x01z\x18\x01 \x01(\x05\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Value\"a\n\x0cSliceTrouble\x12\x0f\n\x07trouble\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\x01\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\r\n\x05usual\x18\x05 \x01(\x01\"-\n\nSliceScore\x12\x10\n\x08quantity\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,19 +40,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFORM']._serialized_start=238
   _globals['_TRANSFORM']._serialized_end=337
   _globals['_GREYMAPPING']._serialized_start=339
-  _globals['_GREYMAPPING']._serialized_end=405
-  _globals['_ABSENCEREASON']._serialized_start=407
-  _globals['_ABSENCEREASON']._serialized_end=491
-  _globals['_ABSENCEREASON_VALUE']._serialized_start=424
-  _globals['_ABSENCEREASON_VALUE']._serialized_end=491
-  _globals['_PLANEKIND']._serialized_start=493
-  _globals['_PLANEKIND']._serialized_end=566
-  _globals['_PLANEKIND_VALUE']._serialized_start=506
-  _globals['_PLANEKIND_VALUE']._serialized_end=566
-  _globals['_SIDE']._serialized_start=568
-  _globals['_SIDE']._serialized_end=675
-  _globals['_SIDE_VALUE']._serialized_start=576
-  _globals['_SIDE_VALUE']._serialized_end=675
-  _globals['_ABSENTPLANE']._serialized_start=677
-  _globals['_ABSENTPLANE']._serialized_end=749
+  _globals['_GREYMAPPING']._serialized_end=423
+  _globals['_ABSENCEREASON']._serialized_start=425
+  _globals['_ABSENCEREASON']._serialized_end=509
+  _globals['_ABSENCEREASON_VALUE']._serialized_start=442
+  _globals['_ABSENCEREASON_VALUE']._serialized_end=509
+  _globals['_PLANEKIND']._serialized_start=511
+  _globals['_PLANEKIND']._serialized_end=584
+  _globals['_PLANEKIND_VALUE']._serialized_start=524
+  _globals['_PLANEKIND_VALUE']._serialized_end=584
+  _globals['_SIDE']._serialized_start=586
+  _globals['_SIDE']._serialized_end=693
+  _globals['_SIDE_VALUE']._serialized_start=594
+  _globals['_SIDE_VALUE']._serialized_end=693
+  _globals['_ABSENTPLANE']._serialized_start=695
+  _globals['_ABSENTPLANE']._serialized_end=767
+  _globals['_SLICETROUBLE']._serialized_start=769
+  _globals['_SLICETROUBLE']._serialized_end=866
+  _globals['_SLICESCORE']._serialized_start=868
+  _globals['_SLICESCORE']._serialized_end=913
 # @@protoc_insertion_point(module_scope)

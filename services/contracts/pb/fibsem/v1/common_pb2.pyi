@@ -54,16 +54,18 @@ class Transform(_message.Message):
     def __init__(self, yy: _Optional[float] = ..., yx: _Optional[float] = ..., xy: _Optional[float] = ..., xx: _Optional[float] = ..., shift_y_px: _Optional[float] = ..., shift_x_px: _Optional[float] = ...) -> None: ...
 
 class GreyMapping(_message.Message):
-    __slots__ = ("low", "high", "mean", "sd")
+    __slots__ = ("low", "high", "mean", "sd", "inverted")
     LOW_FIELD_NUMBER: _ClassVar[int]
     HIGH_FIELD_NUMBER: _ClassVar[int]
     MEAN_FIELD_NUMBER: _ClassVar[int]
     SD_FIELD_NUMBER: _ClassVar[int]
+    INVERTED_FIELD_NUMBER: _ClassVar[int]
     low: float
     high: float
     mean: float
     sd: float
-    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ..., mean: _Optional[float] = ..., sd: _Optional[float] = ...) -> None: ...
+    inverted: bool
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ..., mean: _Optional[float] = ..., sd: _Optional[float] = ..., inverted: _Optional[bool] = ...) -> None: ...
 
 class AbsenceReason(_message.Message):
     __slots__ = ()
@@ -120,3 +122,25 @@ class AbsentPlane(_message.Message):
     z: int
     reason: AbsenceReason.Value
     def __init__(self, z: _Optional[int] = ..., reason: _Optional[_Union[AbsenceReason.Value, str]] = ...) -> None: ...
+
+class SliceTrouble(_message.Message):
+    __slots__ = ("trouble", "severity", "quantity", "value", "usual")
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    USUAL_FIELD_NUMBER: _ClassVar[int]
+    trouble: str
+    severity: float
+    quantity: str
+    value: float
+    usual: float
+    def __init__(self, trouble: _Optional[str] = ..., severity: _Optional[float] = ..., quantity: _Optional[str] = ..., value: _Optional[float] = ..., usual: _Optional[float] = ...) -> None: ...
+
+class SliceScore(_message.Message):
+    __slots__ = ("quantity", "value")
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    quantity: str
+    value: float
+    def __init__(self, quantity: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...

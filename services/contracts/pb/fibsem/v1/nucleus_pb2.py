@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from services.contracts.pb.fibsem.v1 import common_pb2 as fibsem_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ibsem/v1/nucleus.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"\xfd\x01\n\rNucleusOpened\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12&\n\x06\x63\x61nvas\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.PixelWindow\x12(\n\nvoxel_size\x18\x05 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\x11\n\tmodel_set\x18\x07 \x01(\t\x12\x16\n\tcontinues\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_continues\"\xf1\x01\n\rNucleusClosed\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x0e\n\x06z_last\x18\x04 \x01(\x05\x12&\n\x06\x61\x62sent\x18\x05 \x03(\x0b\x32\x16.fibsem.v1.AbsentPlane\x12&\n\x07\x63lipped\x18\x06 \x03(\x0e\x32\x15.fibsem.v1.Side.Value\x12\x17\n\x0f\x64\x65tected_planes\x18\x07 \x01(\x05\x12\x16\n\x0e\x62ridged_planes\x18\x08 \x01(\x05\x12\x12\n\ncap_planes\x18\t \x01(\x05\"\xca\x02\n\rCropExtracted\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\t\n\x01z\x18\x03 \x01(\x05\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.fibsem.v1.PlaneKind.Value\x12&\n\x06window\x18\x05 \x01(\x0b\x32\x16.fibsem.v1.PixelWindow\x12$\n\x04\x63rop\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12(\n\nvoxel_size\x18\x07 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\x08 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\'\n\ttransform\x18\t \x01(\x0b\x32\x14.fibsem.v1.Transform\x12\x11\n\tmodel_set\x18\n \x01(\t\"\x83\x01\n\nCropAbsent\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\t\n\x01z\x18\x03 \x01(\x05\x12.\n\x06reason\x18\x04 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Value\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\xa8\x01\n\rCropSegmented\x12&\n\x04\x63rop\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.CropExtracted\x12&\n\x06planes\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12.\n\x10plane_voxel_size\x18\x03 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12\x17\n\x0fnumeric_profile\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66ibsem/v1/nucleus.proto\x12\tfibsem.v1\x1a\x16\x66ibsem/v1/common.proto\"\xa9\x02\n\rNucleusOpened\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12&\n\x06\x63\x61nvas\x18\x04 \x01(\x0b\x32\x16.fibsem.v1.PixelWindow\x12(\n\nvoxel_size\x18\x05 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\x11\n\tmodel_set\x18\x07 \x01(\t\x12\x16\n\tcontinues\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0cregistration\x18\t \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_continuesB\x0f\n\r_registration\"\xf1\x01\n\rNucleusClosed\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\x0f\n\x07z_first\x18\x03 \x01(\x05\x12\x0e\n\x06z_last\x18\x04 \x01(\x05\x12&\n\x06\x61\x62sent\x18\x05 \x03(\x0b\x32\x16.fibsem.v1.AbsentPlane\x12&\n\x07\x63lipped\x18\x06 \x03(\x0e\x32\x15.fibsem.v1.Side.Value\x12\x17\n\x0f\x64\x65tected_planes\x18\x07 \x01(\x05\x12\x16\n\x0e\x62ridged_planes\x18\x08 \x01(\x05\x12\x12\n\ncap_planes\x18\t \x01(\x05\"\xca\x02\n\rCropExtracted\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\t\n\x01z\x18\x03 \x01(\x05\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.fibsem.v1.PlaneKind.Value\x12&\n\x06window\x18\x05 \x01(\x0b\x32\x16.fibsem.v1.PixelWindow\x12$\n\x04\x63rop\x18\x06 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12(\n\nvoxel_size\x18\x07 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12$\n\x04grey\x18\x08 \x01(\x0b\x32\x16.fibsem.v1.GreyMapping\x12\'\n\ttransform\x18\t \x01(\x0b\x32\x14.fibsem.v1.Transform\x12\x11\n\tmodel_set\x18\n \x01(\t\"\x83\x01\n\nCropAbsent\x12\x16\n\x0e\x61\x63quisition_id\x18\x01 \x01(\t\x12\x12\n\nnucleus_id\x18\x02 \x01(\t\x12\t\n\x01z\x18\x03 \x01(\x05\x12.\n\x06reason\x18\x04 \x01(\x0e\x32\x1e.fibsem.v1.AbsenceReason.Value\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\xa8\x01\n\rCropSegmented\x12&\n\x04\x63rop\x18\x01 \x01(\x0b\x32\x18.fibsem.v1.CropExtracted\x12&\n\x06planes\x18\x02 \x01(\x0b\x32\x16.fibsem.v1.ArtefactRef\x12.\n\x10plane_voxel_size\x18\x03 \x01(\x0b\x32\x14.fibsem.v1.VoxelSize\x12\x17\n\x0fnumeric_profile\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fibsem.v1.nucleus_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NUCLEUSOPENED']._serialized_start=63
-  _globals['_NUCLEUSOPENED']._serialized_end=316
-  _globals['_NUCLEUSCLOSED']._serialized_start=319
-  _globals['_NUCLEUSCLOSED']._serialized_end=560
-  _globals['_CROPEXTRACTED']._serialized_start=563
-  _globals['_CROPEXTRACTED']._serialized_end=893
-  _globals['_CROPABSENT']._serialized_start=896
-  _globals['_CROPABSENT']._serialized_end=1027
-  _globals['_CROPSEGMENTED']._serialized_start=1030
-  _globals['_CROPSEGMENTED']._serialized_end=1198
+  _globals['_NUCLEUSOPENED']._serialized_end=360
+  _globals['_NUCLEUSCLOSED']._serialized_start=363
+  _globals['_NUCLEUSCLOSED']._serialized_end=604
+  _globals['_CROPEXTRACTED']._serialized_start=607
+  _globals['_CROPEXTRACTED']._serialized_end=937
+  _globals['_CROPABSENT']._serialized_start=940
+  _globals['_CROPABSENT']._serialized_end=1071
+  _globals['_CROPSEGMENTED']._serialized_start=1074
+  _globals['_CROPSEGMENTED']._serialized_end=1242
 # @@protoc_insertion_point(module_scope)

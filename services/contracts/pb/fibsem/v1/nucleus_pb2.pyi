@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NucleusOpened(_message.Message):
-    __slots__ = ("acquisition_id", "nucleus_id", "z_first", "canvas", "voxel_size", "grey", "model_set", "continues")
+    __slots__ = ("acquisition_id", "nucleus_id", "z_first", "canvas", "voxel_size", "grey", "model_set", "continues", "registration")
     ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
     NUCLEUS_ID_FIELD_NUMBER: _ClassVar[int]
     Z_FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class NucleusOpened(_message.Message):
     GREY_FIELD_NUMBER: _ClassVar[int]
     MODEL_SET_FIELD_NUMBER: _ClassVar[int]
     CONTINUES_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATION_FIELD_NUMBER: _ClassVar[int]
     acquisition_id: str
     nucleus_id: str
     z_first: int
@@ -25,7 +26,8 @@ class NucleusOpened(_message.Message):
     grey: _common_pb2.GreyMapping
     model_set: str
     continues: str
-    def __init__(self, acquisition_id: _Optional[str] = ..., nucleus_id: _Optional[str] = ..., z_first: _Optional[int] = ..., canvas: _Optional[_Union[_common_pb2.PixelWindow, _Mapping]] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ..., model_set: _Optional[str] = ..., continues: _Optional[str] = ...) -> None: ...
+    registration: str
+    def __init__(self, acquisition_id: _Optional[str] = ..., nucleus_id: _Optional[str] = ..., z_first: _Optional[int] = ..., canvas: _Optional[_Union[_common_pb2.PixelWindow, _Mapping]] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ..., model_set: _Optional[str] = ..., continues: _Optional[str] = ..., registration: _Optional[str] = ...) -> None: ...
 
 class NucleusClosed(_message.Message):
     __slots__ = ("acquisition_id", "nucleus_id", "z_first", "z_last", "absent", "clipped", "detected_planes", "bridged_planes", "cap_planes")
