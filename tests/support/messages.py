@@ -23,6 +23,8 @@ from services.contracts.messages import (
     OutlinesDetected,
     SliceAbsent,
     SliceIngested,
+    SliceJudged,
+    SliceRegistered,
     TrainingRequested,
     VolumeClosed,
     VolumeExtended,
@@ -38,6 +40,8 @@ from services.contracts.values import (
     PixelWindow,
     PlaneKind,
     Side,
+    SliceScore,
+    SliceTrouble,
     Transform,
     VoxelSize,
 )
@@ -96,6 +100,7 @@ _OPENED = NucleusOpened(
     grey=GREY,
     model_set=MODEL_SET,
     continues="n0001",
+    registration="00ff00ff00ff00ff",
 )
 _CLOSED = NucleusClosed(
     acquisition_id=ACQUISITION,
@@ -136,7 +141,32 @@ EXAMPLES: dict[type[Message], Message] = {
         SliceAbsent(
             acquisition_id=ACQUISITION, z=402, reason=AbsenceReason.DEAD_LETTERED, detail="truncated in strip 7"
         ),
-        OutlinesDetected(slice=_SLICE, outlines=ref("outlines/z000417-00ff"), outline_count=19),
+        OutlinesDetected(
+            slice=_SLICE,
+            outlines=ref("outlines/z000417-00ff"),
+            outline_count=19,
+            digest=ref("digests/z000417-00ff"),
+            quality=ref("quality/z000417-00ff"),
+        ),
+        SliceRegistered(
+            acquisition_id=ACQUISITION,
+            z=417,
+            first=Transform(shift_y_px=-3.0, shift_x_px=12.0),
+            transform=TRANSFORM,
+            linked=True,
+            ncc=0.875,
+            registration="00ff00ff00ff00ff",
+        ),
+        SliceJudged(
+            acquisition_id=ACQUISITION,
+            z=417,
+            troubles=(
+                SliceTrouble(trouble="defocus", severity=2.5, quantity="log_sharpness", value=-1.5, usual=-0.75),
+            ),
+            thickness_nm=8.5,
+            scores=(SliceScore(quantity="mean_grey", value=131.5), SliceScore(quantity="log_sharpness", value=-1.5)),
+            absent=AbsenceReason.BLANK,
+        ),
         _OPENED,
         _CLOSED,
         _CROP,

@@ -187,6 +187,7 @@ Described = Any
 
 SCALARS: dict[type, set[int]] = {
     str: {FieldDescriptor.TYPE_STRING},
+    bool: {FieldDescriptor.TYPE_BOOL},
     int: {FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64},
     float: {FieldDescriptor.TYPE_DOUBLE},
 }

@@ -44,6 +44,7 @@ LASTING = {
     "AcquisitionStalled": "1m",
     "SliceUnaccounted": "10m",
     "SliceGap": "10m",
+    "NucleusLeavesField": "15m",
     "FallingBehind": "15m",
     "BacklogGrowing": "1h",
     "DependencyDown": "2m",
@@ -56,9 +57,9 @@ SEVERITIES = {
     "page": {
         "AcquisitionStalled", "SliceUnaccounted", "SliceConflict", "HashMismatch", "SliceGapWide", "PipelineStuck",
         "FallingBehind", "BacklogGrowing", "DependencyDown", "InferenceCanaryFailed", "DlqBurst", "DiskWillFill",
-        "DiskAlmostFull", "OffsetReset", "TargetDown",
+        "DiskAlmostFull", "OffsetReset", "TargetDown", "NucleusLeavesField", "SlicesTroubled",
     },
-    "ticket": {"SliceGap", "DlqNonEmpty", "RebalanceStorm", "CrashLoop", "ClockSkew", "QualityDrift"},
+    "ticket": {"SliceGap", "DlqNonEmpty", "RebalanceStorm", "CrashLoop", "ClockSkew", "QualityDrift", "SliceTroubled"},
     "none": {"Watchdog"},
 }  # fmt: skip
 

@@ -63,6 +63,11 @@ def test_what_is_said_twice_counts_once() -> None:
     assert after(*STORY, *STORY).as_json()["progress"]["opened"] == 1
 
 
+def test_the_pace_that_ingest_measured_is_handed_on() -> None:
+    assert Standing(ingest={"interval_s": 75.0}).as_json()["interval_s"] == 75.0
+    assert Standing().as_json()["interval_s"] is None
+
+
 def test_a_record_that_is_no_message_does_not_hide_how_it_stands(bench: Bench) -> None:
     bench.bus.create_topics(TOPICS)
     opened = outgoing(Publication("nuclei", EXAMPLES[NucleusOpened]))

@@ -40,9 +40,9 @@ def undisturbed(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Runne
     return runner
 
 
-def watching(out: Path, folder: Path) -> Runner:
-    clock = ManualClock()
-    return Runner(out, toy_settings(folder), watch=True, parts=Parts(clock=clock, segmenter=GreySegmenter(VOXEL_NM)))
+def watching(out: Path, folder: Path, **changes: object) -> Runner:
+    parts = Parts(clock=ManualClock(), segmenter=GreySegmenter(VOXEL_NM))
+    return Runner(out, toy_settings(folder, **changes), watch=True, parts=parts)
 
 
 def turns(runner: Runner, run: EmbeddedRun, count: int) -> None:

@@ -292,7 +292,7 @@ def test_a_file_that_kills_the_process_is_tried_three_times_and_its_neighbours_a
     deaths = 0
 
     def read(reader: object, page: int, channel: int | None = None) -> object:
-        if reader._file.getvalue() == deadly:  # type: ignore[attr-defined]
+        if reader.file.getvalue() == deadly:  # type: ignore[attr-defined]
             raise DeathError
         return decode(reader, page, channel)
 

@@ -80,6 +80,8 @@ def test_every_result_is_listed_in_order_and_nothing_else(out: Path) -> None:
         "objects.csv",
         "objects.parquet",
         "provenance.json",
+        "slices.csv",
+        "slices.parquet",
         "suspects.csv",
         "suspects.parquet",
         "tracks.csv",
