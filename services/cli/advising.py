@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +15,16 @@ from services.cli.console import OUT
 from services.cli.sites import AcquisitionName, Site, Where, site_of
 from services.extract.outlook import read_histories
 from services.imaging.forecasting.advising import Advice, advise
+from services.imaging.forecasting.notices import Notice
 from services.imaging.forecasting.pace import DiskForecast, PaceForecast
 from services.imaging.forecasting.wording import as_json as advice_json
 from services.imaging.forecasting.wording import sentences
 
 _CHANCES = ("5%", "50%", "95%")
+LATEST = 5
+"""Notices that are printed."""
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Events = Annotated[bool, typer.Option("--events", help="say all that was noticed so far, not only the latest")]
 PeriodS = Annotated[
     float | None, typer.Option("--period-s", min=0.1, help="the microscope's time for a slice; default: as measured")
 ]
@@ -39,7 +44,11 @@ def register(app: typer.Typer) -> None:
 
 
 def give_advice(
-    where: Where, as_json: AsJson = False, period_s: PeriodS = None, acquisition: AcquisitionName = None
+    where: Where,
+    as_json: AsJson = False,
+    events: Events = False,
+    period_s: PeriodS = None,
+    acquisition: AcquisitionName = None,
 ) -> None:
     """Say whether to go on or to stop, which nuclei would be lost, which way to move the field, and what room is left.
 
@@ -47,9 +56,10 @@ def give_advice(
     a range; docs/advice.md tells how often they were right.
     """
     with site_of(where, acquisition) as site:
-        found = advice_of(site)
-        if found is None:
+        histories = read_histories(site.store, site.settings.acquisition)
+        if histories is None:
             raise NothingKnownError("no slice was followed yet: advice needs nuclei")
+        found = advise(histories.situation())
         period_s, pace, disk = costs_of(where, site, found, period_s)
         last_z = site.settings.last_z
         said = sentences(found, pace, disk, period_s=period_s, planned_last_z=last_z)
@@ -58,9 +68,10 @@ def give_advice(
         numbers: dict[str, Any] = {"acquisition": name, "period_s": period_s, "text": said} | advice_json(found)
         numbers["pace"] = None if pace is None else asdict(pace)
         numbers["disk"] = None if disk is None else asdict(disk)
+        numbers["events"] = [asdict(notice) for notice in histories.notices]
         OUT.print_json(json.dumps(numbers))
         return
-    _print(name, found, said)
+    _print(name, found, said, histories.notices if events else histories.notices[-LATEST:])
 
 
 def advice_of(site: Site) -> Advice | None:
@@ -83,7 +94,7 @@ def costs_of(
     return period_s, load.pace(period_s, found.slices_to(found.until.z_nm) if found.until else 0), load.disk(period_s)
 
 
-def _print(name: str, found: Advice, said: list[str]) -> None:
+def _print(name: str, found: Advice, said: list[str], notices: Sequence[Notice]) -> None:
     z_nm = found.situation.voxel_zyx_nm[0]
     z = round(found.situation.now_nm / z_nm)
     OUT.print(
@@ -92,6 +103,8 @@ def _print(name: str, found: Advice, said: list[str]) -> None:
     )
     for sentence in said:
         OUT.print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
+    for notice in notices:
+        OUT.print(f"  z {notice.z}: {notice.text}", markup=False, highlight=False, soft_wrap=True)
     if found.open:
         table = Table("nucleus", "milled", *(f"ends by, {chance}" for chance in _CHANCES), title="open nuclei, z")
         for nucleus in advice_json(found)["open"]:

@@ -14,6 +14,7 @@ from services.extract.tracks import FollowerState, FollowingParams, OutlineRef
 from services.imaging.forecasting.advising import ClosedSoFar, OpenSoFar, Situation
 from services.imaging.forecasting.ends import Section, forecast_end
 from services.imaging.forecasting.field import Place
+from services.imaging.forecasting.notices import Notice
 from services.imaging.forecasting.sizes import GERM_LINE, NucleusSize, SizePrior
 
 # A nucleus of more is thinned to half of them; forecasts use 32.
@@ -88,6 +89,8 @@ class Histories(_Kept):
         First slice that is not in it.
     open, ended
         Its nuclei.
+    notices
+        What was said about them so far, each thing once: a few for every nucleus.
     """
 
     voxel_zyx_nm: tuple[float, float, float]
@@ -99,6 +102,7 @@ class Histories(_Kept):
     next_z: int = 0
     open: list[Open] = []
     ended: list[Ended] = []
+    notices: list[Notice] = []
 
     @property
     def prior(self) -> SizePrior:

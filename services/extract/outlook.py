@@ -14,6 +14,7 @@ from services.extract.histories import Histories
 from services.extract.outlines import Outline
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef
 from services.imaging.forecasting.advising import Advice, advise
+from services.imaging.forecasting.notices import notices
 from services.imaging.forecasting.sizes import SizePrior
 from services.runtime.metrics.port import Metrics
 from services.runtime.store.port import ArtefactStore
@@ -100,7 +101,7 @@ class Outlook:
         self._histories.take(state, events, outline_of, params)
 
     def keep(self) -> None:
-        """Write it down, and measure what follows from it.
+        """Write it down, measure what follows from it, and say what is new.
 
         Raises
         ------
@@ -108,11 +109,22 @@ class Outlook:
             If the store takes nothing now.
         """
         known = self._histories
-        self._store.put(histories_key(self._acquisition_id), known.model_dump_json().encode())
         every = max(1, round(MEASURED_EVERY_NM / known.voxel_zyx_nm[0]))
         if self._measured_z < 0 or known.next_z >= self._measured_z + every:
             self._measured_z = known.next_z
-            self._measure(advise(known.situation()))
+            advice = advise(known.situation())
+            self._measure(advice)
+            self._say(advice)
+        self._store.put(histories_key(self._acquisition_id), known.model_dump_json().encode())
+
+    def _say(self, advice: Advice) -> None:
+        new = notices(advice, self._histories.notices)
+        self._histories.notices += new
+        for notice in new:
+            log.info(
+                "advice", acquisition=self._acquisition_id, z=notice.z, kind=notice.kind.value, text=notice.text,
+                nucleus=notice.nucleus_id,
+            )  # fmt: skip
 
     def _measure(self, advice: Advice) -> None:
         name, metrics = self._acquisition_id, self._metrics

@@ -9,7 +9,7 @@ from services.imaging.forecasting.ends import EndForecast
 from services.imaging.forecasting.pace import DiskForecast, PaceForecast
 
 _TOWARDS = {"y": ("smaller y (up)", "greater y (down)"), "x": ("smaller x (left)", "greater x (right)")}
-_BORDERS = {"y_min": "top", "y_max": "bottom", "x_min": "left", "x_max": "right"}
+BORDERS = {"y_min": "top", "y_max": "bottom", "x_min": "left", "x_max": "right"}
 _CHANCES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -130,7 +130,7 @@ def _leaving(forecast: OpenForecast, advice: Advice) -> str:
         z = round(worst.z_nm / advice.situation.voxel_zyx_nm[0])
         where = f", near z {z}" if z > advice.situation.now_nm / advice.situation.voxel_zyx_nm[0] else ", now"
     return (
-        f"{forecast.nucleus_id} is about to leave the field at the {_BORDERS[worst.side]} "
+        f"{forecast.nucleus_id} is about to leave the field at the {BORDERS[worst.side]} "
         f"({percent(worst.chance)}{where}), "
         f"and ends near z {_z(forecast.end, 0.5, advice)}."
     )

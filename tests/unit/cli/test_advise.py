@@ -16,6 +16,7 @@ from services.embedded.settings import STATE, settle
 from services.embedded.timing import REPORT_FILE
 from services.extract.histories import Ended, Histories, Open, Seen
 from services.extract.outlook import histories_key
+from services.imaging.forecasting.notices import Notice, NoticeKind
 from services.runtime.store.directory import DirectoryStore
 from tests.support.toy_acquisition import toy_settings
 
@@ -53,6 +54,7 @@ def out(tmp_path: Path) -> Path:
         next_z=NOW_Z + 1,
         open=[nucleus("n0002", 180), nucleus("n0003", 170, y=134.0)],
         ended=[Ended(nucleus_id="n0001", z_end=90, half_height_nm=2048.0, radius_nm=2048.0)],
+        notices=[Notice(z, NoticeKind.COMPLETE, f"n{z:04d}", f"n{z:04d} is complete.") for z in range(101, 108)],
     )
     with closing(DirectoryStore(state / "store")) as store:
         store.put(histories_key("toy"), known.model_dump_json().encode())
@@ -85,6 +87,15 @@ def test_advice_is_plain_words(out: Path) -> None:
 def test_a_slower_microscope_gives_other_times(out: Path) -> None:
     assert "at 135 s)" in called("advise", str(out), "--period-s", "135")[1]
     assert "does not keep up" in called("advise", str(out), "--period-s", "5")[1]
+
+
+def test_the_latest_events_are_said_and_all_of_them_when_asked(out: Path) -> None:
+    latest, every = called("advise", str(out))[1], called("advise", str(out), "--events")[1]
+    assert "z 107: n0107 is complete." in latest
+    assert [text.count("is complete.") for text in (latest, every)] == [5, 7]
+    events = json.loads(called("advise", str(out), "--json")[1])["events"]
+    assert [event["z"] for event in events] == list(range(101, 108))
+    assert {event["kind"] for event in events} == {"complete"}
 
 
 def test_json_has_the_numbers(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from services.contracts.messages import AcquisitionOpened
 from services.contracts.values import GreyMapping, VoxelSize
+from services.extract.events import Event
 from services.extract.following import advance, finish
 from services.extract.histories import MOST_SEEN, Histories, Open, Seen
 from services.extract.outlines import Outline, make_outline
@@ -19,6 +21,7 @@ from services.extract.outlook import Outlook, histories_key, read_histories
 from services.extract.settings import expected_sizes
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef
 from services.imaging.forecasting.advising import advise
+from services.imaging.forecasting.notices import NoticeKind
 from services.imaging.forecasting.sizes import ANYTHING, GERM_LINE
 from services.runtime.metrics.recording import RecordingMetrics
 from services.runtime.store.directory import DirectoryStore
@@ -61,11 +64,14 @@ class Followed:
     def outline(self, ref: OutlineRef) -> Outline:
         return self.outlines[ref.z][ref.index]
 
+    def step(self, z: int) -> tuple[FollowerState, Sequence[Event]]:
+        self.outlines[z] = [found for middle in self.middles if (found := section(z, middle)) is not None]
+        self.state, events = advance(self.state, z, self.outlines[z], PARAMS)
+        return self.state, events
+
     def to(self, z_last: int) -> Followed:
         for z in range(max(0, self.state.next_z), z_last + 1):
-            self.outlines[z] = [found for middle in self.middles if (found := section(z, middle)) is not None]
-            self.state, events = advance(self.state, z, self.outlines[z], PARAMS)
-            self.histories.take(self.state, events, self.outline, PARAMS)
+            self.histories.take(*self.step(z), self.outline, PARAMS)
         return self
 
     def end(self) -> None:
@@ -169,6 +175,26 @@ def test_what_is_kept_of_a_later_slice_is_no_part_of_a_new_start(tmp_path: Path)
     kept = read_histories(store, "roi1")
     assert kept is not None
     assert (kept.next_z, kept.open, kept.ended) == (1, [], [])
+    store.close()
+
+
+def test_what_happens_to_a_nucleus_is_noticed_once_even_if_the_follower_starts_again_with_every_slice(
+    tmp_path: Path,
+) -> None:
+    store, followed = DirectoryStore(tmp_path), Followed((60, 150, 200))
+    for z in range(150):
+        outlook = Outlook(store, RecordingMetrics(), OPENED, GERM_LINE, 4.8)
+        outlook.take(*followed.step(z), followed.outline, PARAMS)
+        outlook.keep()
+    kept = read_histories(store, "roi1")
+    assert kept is not None
+    assert [notice.kind for notice in kept.notices] == [NoticeKind.END_FORECAST, NoticeKind.COMPLETE]
+    told, complete = kept.notices
+    assert told.end_z is not None
+    assert told.end_z[0] <= 60 + RADIUS_PX <= told.end_z[2]
+    # Said near the middle, and when it was certain that there is no more of it.
+    assert 55 <= told.z <= 75
+    assert 90 <= complete.z <= 130
     store.close()
 
 
