@@ -50,6 +50,8 @@ def seeds(reader: str) -> list[bytes]:
                     volume.set_data(np.arange(24).reshape(2, 3, 4).astype(dtype))
                 found.append(Path(file.name).read_bytes())
         return found
+    if reader in {"hdf5", "n5", "zarr"}:
+        return _volume_seeds(reader)
     plane = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
     dats = [
         dat_bytes(np.repeat(plane, count, 0), {"PixelSize": 4.0}, version=v) for v in range(1, 10) for count in (1, 2)
@@ -58,10 +60,38 @@ def seeds(reader: str) -> list[bytes]:
     return [*dats, *tiffs, *(sample.payload for sample in readable()), *(payload for payload, _ in refused().values())]
 
 
+def _volume_seeds(reader: str) -> list[bytes]:
+    """Return volumes of several types, in the form in which `readers` lays them out."""
+    import h5py  # noqa: PLC0415
+
+    from tests.fuzz.readers import BOUNDARY, N5_FILES, ZARR_FILES  # noqa: PLC0415
+    from tests.support.volume_files import VOLUME, as_hdf5, as_n5, as_ome_zarr  # noqa: PLC0415
+
+    found = []
+    for kind in ("uint8", "int16", "float32"):
+        volume = VOLUME[:2, :3, :4].astype(kind)
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            if reader == "hdf5":
+                found.append(as_hdf5(folder / "volume.h5", volume).read_bytes())
+                with h5py.File(folder / "packed.h5", "w", libver="latest") as file:
+                    file.create_dataset("a/b", data=volume, chunks=(1, 2, 2), compression="gzip", shuffle=True)
+                found.append((folder / "packed.h5").read_bytes())
+            elif reader == "n5":
+                as_n5(folder / "volume.n5", volume, "raw")
+                found.append(BOUNDARY.join((folder / name).read_bytes() for name in N5_FILES))
+            else:
+                for newer, version in ((False, "0.4"), (True, "0.5")):
+                    as_ome_zarr(folder / "volume.zarr", volume, version)
+                    files = [(folder / name).read_bytes() for name in ZARR_FILES[newer]]
+                    found.append((b"3" if newer else b"2") + BOUNDARY.join(files))
+    return found
+
+
 def _fuzz(reader: str, seconds: int, folder: Path) -> None:
     # Only who fuzzes needs it.
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["services.imaging", "services.ingest.names", "mrcfile"]):
+    with atheris.instrument_imports(include=["services.imaging", "services.ingest.names", "mrcfile", "zarr"]):
         from tests.fuzz.readers import READERS  # noqa: PLC0415
     target = READERS[reader]
     arguments = [sys.argv[0], str(folder), f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048"]
@@ -72,7 +102,7 @@ def _fuzz(reader: str, seconds: int, folder: Path) -> None:
 def main() -> None:
     """Fuzz in a process of its own, since libFuzzer ends the one it works in; then pack what it kept."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("reader", choices=["slices", "dialects", "names", "mrc"])
+    parser.add_argument("reader", choices=["slices", "dialects", "names", "mrc", "hdf5", "n5", "zarr"])
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)

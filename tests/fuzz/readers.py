@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ from services.ingest.names import (
 LIMITS = TiffLimits(2**16, 64, 2**18, 4096, 100, 2**22)
 _RULES = NameRules(compile_pattern(DEFAULT_PATTERN))
 _MOST_PAGES = 4
+_LARGEST_PLANE_PX = 2**20
+# A volume that is a folder comes as its files one after another, with this between them.
+BOUNDARY = b"\n-----\n"
+N5_FILES = ("volume.n5/raw/attributes.json", "volume.n5/raw/0/0/0")
+ZARR_FILES = {
+    False: ("volume.zarr/.zgroup", "volume.zarr/.zattrs", "volume.zarr/0/.zarray", "volume.zarr/0/0.0.0"),
+    True: ("volume.zarr/zarr.json", "volume.zarr/0/zarr.json", "volume.zarr/0/c/0/0/0"),
+}
 
 
 def slices(payload: bytes) -> None:
@@ -76,16 +85,50 @@ def names(payload: bytes) -> None:
 
 def mrc(payload: bytes) -> None:
     """Read an MRC volume: its reader is a maintained one, and whatever it says must come as a known refusal."""
+    with _laid_out({"volume.mrc": payload}) as folder:
+        _first_plane(folder / "volume.mrc")
+
+
+def hdf5(payload: bytes) -> None:
+    """Read the only array of an HDF5 file."""
+    with _laid_out({"volume.h5": payload}) as folder:
+        _first_plane(folder / "volume.h5")
+
+
+def n5(payload: bytes) -> None:
+    """Read an N5 of one array: its attributes and its first block."""
+    with _laid_out(dict(zip(N5_FILES, payload.split(BOUNDARY), strict=False))) as folder:
+        _first_plane(folder / "volume.n5" / "raw")
+
+
+def zarr(payload: bytes) -> None:
+    """Read a Zarr of either format: metadata of the group, metadata of the array, its first chunk."""
+    files = ZARR_FILES[payload[:1] == b"3"]
+    with _laid_out(dict(zip(files, payload[1:].split(BOUNDARY), strict=False))) as folder:
+        _first_plane(folder / "volume.zarr")
+
+
+@contextmanager
+def _laid_out(files: Mapping[str, bytes]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        path = Path(folder) / "volume.mrc"
-        path.write_bytes(payload)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with open_volume(path) as source:
-                    as_grey(source.read(0, 1))
-        except (UnreadableVolumeError, UnslicedTypeError):
-            return
+        for name, payload in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(payload)
+        yield Path(folder)
 
 
-READERS: dict[str, Callable[[bytes], None]] = {"slices": slices, "dialects": dialects, "names": names, "mrc": mrc}
+def _first_plane(path: Path) -> None:
+    """Read the first plane as a run does; whatever is wrong must come as a known refusal."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_volume(path, largest_plane_px=_LARGEST_PLANE_PX) as source:
+                as_grey(source.read(0, 1))
+    except (UnreadableVolumeError, UnslicedTypeError):
+        return
+
+
+READERS: dict[str, Callable[[bytes], None]] = {
+    "slices": slices, "dialects": dialects, "names": names, "mrc": mrc, "hdf5": hdf5, "n5": n5, "zarr": zarr,
+}  # fmt: skip

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from services.imaging.volumes.paths import VolumeKind, VolumePath
 
 _TIFF_SUFFIXES = {".tif", ".tiff"}
 _MRC_HEADER_BYTES = 1024
+LARGEST_PLANE_PX = 2**28
+"""A plane of more pixels is no slice; a damaged header may claim any number, and memory would be taken for it."""
 # What the libraries raise at damage; an MRC that claims to be a stack of volumes of no planes divides by 0.
-_OPENING_FAULTS = (ValueError, KeyError, TypeError, IndexError, EOFError, ArithmeticError, struct.error)
+_DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, AssertionError, EOFError, ArithmeticError, RuntimeError,
+    MemoryError, SystemError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class UnreadableVolumeError(ValueError):
@@ -59,6 +65,7 @@ class PlaneSource:
     shape_zyx: tuple[int, int, int]
     dtype: np.dtype[Any]
     _array: _Array
+    _place: VolumePath
     voxel_zyx_nm: tuple[float, float, float] | None = None
 
     def read(self, first_z: int, stop_z: int) -> NDArray[Any]:
@@ -70,11 +77,29 @@ class PlaneSource:
             When a plane cannot be read.
         """
         leading = (0,) * (len(self._array.shape) - 3)
-        return np.asarray(self._array[(*leading, slice(first_z, stop_z))])
+        with _damage_refused(self._place):
+            return np.asarray(self._array[(*leading, slice(first_z, stop_z))])
 
 
 @contextmanager
-def open_volume(text: str | Path) -> Iterator[PlaneSource]:
+def _damage_refused(place: VolumePath) -> Iterator[None]:
+    """Let what a library says of damage come as one known refusal; what the system says of a disk comes as it is."""
+    try:
+        yield
+    except UnreadableVolumeError:
+        raise
+    except OSError as error:
+        # HDF5 speaks of damage so, without a number of the system's.
+        if error.errno is not None:
+            raise
+        raise UnreadableVolumeError(f"{place}: cannot be read as {place.kind.value}: {error}") from error
+    except _DAMAGE as error:
+        said = str(error) or type(error).__name__
+        raise UnreadableVolumeError(f"{place}: cannot be read as {place.kind.value}: {said}") from error
+
+
+@contextmanager
+def open_volume(text: str | Path, *, largest_plane_px: int = LARGEST_PLANE_PX) -> Iterator[PlaneSource]:
     """Open a volume for reading some planes at a time.
 
     Parameters
@@ -84,6 +109,8 @@ def open_volume(text: str | Path) -> Iterator[PlaneSource]:
         OME-Zarr or Zarr (``volume.zarr`` or ``volume.zarr/labels/classes``), or an HDF5 dataset
         (``file.h5:/dataset``; the name may be left out where there is one), an N5 dataset (``folder.n5/dataset``), or
         an MRC volume.
+    largest_plane_px
+        A volume of larger planes is refused.
 
     Raises
     ------
@@ -96,13 +123,13 @@ def open_volume(text: str | Path) -> Iterator[PlaneSource]:
     if not place.path.exists():
         raise UnreadableVolumeError(f"{place.path}: there is no such file or folder")
     with ExitStack() as open_files:
-        try:
+        with _damage_refused(place):
             array = _OPENERS[place.kind](place, open_files)
-        except UnreadableVolumeError:
-            raise
-        except _OPENING_FAULTS as error:
-            raise UnreadableVolumeError(f"{place}: cannot be read as {place.kind.value}: {error}") from error
-        yield PlaneSource(_three_axes(place, array.shape), np.dtype(array.dtype), array, _voxel_nm(place, array))
+            shape = _three_axes(place, array.shape)
+            if shape[1] * shape[2] > largest_plane_px:
+                raise UnreadableVolumeError(f"{place}: a plane of {shape[1]} x {shape[2]} pixels is no slice")
+            source = PlaneSource(shape, np.dtype(array.dtype), array, place, _voxel_nm(place, array))
+        yield source
 
 
 def _three_axes(place: VolumePath, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -265,10 +292,7 @@ def _open_n5(place: VolumePath, _open_files: ExitStack) -> _Array:
         )
         raise UnreadableVolumeError(f"{place}: say which array, as {place.path.name}/NAME; arrays: {', '.join(found)}")
     kvstore = {"driver": "file", "path": f"{folder}/"}
-    try:
-        store = tensorstore.open({"driver": "n5", "kvstore": kvstore}, read=True, open=True).result()
-    except Exception as error:
-        raise UnreadableVolumeError(f"{place}: cannot be read as N5: {error}") from error
+    store = tensorstore.open({"driver": "n5", "kvstore": kvstore}, read=True, open=True).result()
     return _ReversedAxes(store, _n5_voxel_nm(json.loads(attributes.read_text())))
 
 
@@ -346,7 +370,7 @@ def _ome_voxel_nm(place: VolumePath) -> Sequence[float]:
         factors = [_UNITS_NM.get(axis.get("unit", ""), 0.0) for axis in first["axes"]]
         (scale,) = (step["scale"] for step in first["datasets"][0]["coordinateTransformations"] if "scale" in step)
         return [factor * float(edge) for factor, edge in zip(factors, scale, strict=True)]
-    except _OPENING_FAULTS:
+    except _DAMAGE:
         return ()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from services.imaging.volumes import UnknownVolumeError, UnreadableVolumeError, open_volume, write_volume
 from services.imaging.volumes.unpacking import OtherVolumeError, UnslicedTypeError, unpack
@@ -105,6 +108,56 @@ def test_an_mrc_of_volumes_without_planes_is_refused(tmp_path: Path) -> None:
     payload[36:40], payload[88:92] = bytes(4), (401).to_bytes(4, "little")
     path.write_bytes(payload)
     with pytest.raises(UnreadableVolumeError, match=r"cannot be read as MRC"), open_volume(path):
+        pass
+
+
+def test_an_hdf5_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.h5").write_bytes(b"")
+    with pytest.raises(UnreadableVolumeError, match="cannot be read as HDF5"), open_volume(tmp_path / "v.h5"):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["N5", "OME-Zarr 0.5", "HDF5"])
+def test_a_damaged_chunk_is_refused_when_its_planes_are_read(kind: str, tmp_path: Path) -> None:
+    path = KINDS[kind](tmp_path)
+    if kind == "HDF5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("raw", data=VOLUME, chunks=(2, 3, 4), compression="gzip")
+            chunk, at = path, file["raw"].id.get_chunk_info(0).byte_offset
+    else:
+        # The block of an N5 has 16 bytes before what is packed.
+        chunk, at = (path / "0/0/0", 16) if kind == "N5" else (path / "0/c/0/0/0", 0)
+    payload = bytearray(chunk.read_bytes())
+    payload[at : at + 8] = bytes(byte ^ 0x5A for byte in payload[at : at + 8])
+    chunk.write_bytes(payload)
+    with open_volume(path) as source, pytest.raises(UnreadableVolumeError, match="cannot be read as"):
+        source.read(0, 1)
+
+
+def test_a_chunk_that_counts_less_than_nothing_is_refused(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "v.zarr", mode="w", zarr_format=2)
+    group.create_array("0", shape=(1, 2, 2), dtype="u1", compressors=numcodecs.Blosc())[...] = 1
+    chunk = tmp_path / "v.zarr" / "0" / "0.0.0"
+    chunk.write_bytes(chunk.read_bytes()[:4] + b"\xff\xff\xff\xff" + chunk.read_bytes()[8:])
+    with open_volume(tmp_path / "v.zarr") as source, pytest.raises(UnreadableVolumeError, match="Negative size"):
+        source.read(0, 1)
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "zarr"])
+def test_a_plane_that_nobody_could_hold_is_refused_before_memory_is_taken(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("v.h5" if kind == "hdf5" else "v.zarr")
+    if kind == "hdf5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("raw", (1, 2**20, 2**20), "u1", chunks=(1, 64, 64))
+    else:
+        zarr.open_group(path, mode="w").create_array("0", shape=(1, 2**20, 2**20), dtype="u1", chunks=(1, 64, 64))
+    with pytest.raises(UnreadableVolumeError, match="1048576 x 1048576 pixels is no slice"), open_volume(path):
+        pass
+
+
+def test_what_the_system_says_of_a_disk_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "v.h5").mkdir()
+    with pytest.raises(IsADirectoryError), open_volume(tmp_path / "v.h5"):
         pass
 
 
