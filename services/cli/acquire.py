@@ -160,7 +160,10 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
+    from services.cli.inspecting import refuse_slices_below
+
     slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, watch=watch)
+    refuse_slices_below(slices, file_pattern, include)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),

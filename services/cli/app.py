@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.cli import acquire, advising, export, inspecting, label, learn, operate, rewind
+from services.cli import acquire, advising, export, inspecting, joining, label, learn, operate, rewind
 from services.cli.annotations import annotations_app
 from services.cli.console import failure
 from services.cli.training import training_app
@@ -30,6 +30,7 @@ app.add_typer(training_app, name="training")
 export.register(app)
 label.register(app)
 inspecting.register(app)
+joining.register(app)
 
 
 def main() -> None:

@@ -172,6 +172,24 @@ def check_before_run(path: Path, wanted: Wanted, file_pattern: str | None, inclu
     _refuse([finding for finding in found.findings if finding.level == "error"])
 
 
+def refuse_slices_below(path: Path, file_pattern: str | None, include: str | None) -> None:
+    """Refuse a folder without slices whose folders below hold some: which of them is meant nobody can guess.
+
+    Raises
+    ------
+    SlicesRefusedError
+        The message names them with their counts.
+    """
+    from services.ingest.inspection import slices_below, told_below
+    from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
+
+    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
+    if any(isinstance(classify(other.name, rules), Candidate) and other.is_file() for other in path.iterdir()):
+        return
+    if below := slices_below(path, rules):
+        raise SlicesRefusedError(f"{path} itself holds no slices; {told_below(path, below)}. Nothing was ingested")
+
+
 def stated_voxel_nm(path: Path) -> tuple[float | None, float | None, float | None]:
     """Return z, y and x of a voxel as far as the first file of a folder and the names in it state them, in nm."""
     from services.ingest.inspection import Wanted, look_at_folder
@@ -240,6 +258,7 @@ def _folder_facts(path: Path, look: FolderLook) -> dict[str, Any]:
         "z_missing": list(look.missing),
         "z_twice": list(look.twice),
         "mosaic_tiles": look.tiles,
+        "slices_below": dict(look.below),
         "depth_step_um": look.depth_step_um,
         "depth_jumps": [
             {"z_before": before, "z_behind": behind, "step_um": step, "usual_um": usual}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ _PERCENTILES = (0.1, 50.0, 99.9)
 # A step in depth counts as a jump from half of the usual step too much or too little.
 _JUMP_SHARE = 0.5
 _NAMED_AT_MOST = 20
+_DEEPEST, _MOST_FOLDERS = 5, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class FolderLook:
         Usual step from slice to slice, where names of Zeiss Atlas say depths.
     depth_jumps
         (z before, z behind, step, usual step) in micrometres, where names of Zeiss Atlas show that more was milled.
+    below
+        Folders below it that hold slices, and how many each.
     findings
         What a person should know.
     """
@@ -121,6 +125,7 @@ class FolderLook:
     tiles: tuple[int, int] | None
     depth_step_um: float | None
     depth_jumps: tuple[tuple[int, int, float, float], ...]
+    below: tuple[tuple[str, int], ...]
     findings: tuple[Finding, ...]
 
 
@@ -216,9 +221,54 @@ def look_at_folder(
         tiles=None if extent == (1, 1) else extent,
         depth_step_um=step_um,
         depth_jumps=jumps,
+        below=slices_below(folder, rules),
         findings=(),
     )
-    return replace(look, findings=tuple(_findings(look, wanted)))
+    return replace(look, findings=tuple(_findings(folder, look, wanted)))
+
+
+def slices_below(folder: Path, rules: NameRules) -> tuple[tuple[str, int], ...]:
+    """Count the slices in the folders below one: instruments write one for each channel, or for each day.
+
+    Parameters
+    ----------
+    folder
+        Whose own slices do not count.
+    rules
+        How names are read.
+
+    Returns
+    -------
+    tuple
+        Path from the folder, and how many slices lie right there, in order of paths; links are not followed, and
+        nothing is looked for more than 5 folders down, or in more than 1,000 folders.
+    """
+    found = dict[str, int]()
+    open_ones = [folder]
+    for _ in range(_MOST_FOLDERS):
+        if not open_ones:
+            break
+        here = open_ones.pop(0)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith(".") and len(here.relative_to(folder).parts) < _DEEPEST:
+                            open_ones.append(here / entry.name)
+                    elif here != folder and isinstance(classify(entry.name, rules), Candidate):
+                        name = shown(here.relative_to(folder).as_posix())
+                        found[name] = found.get(name, 0) + 1
+        except OSError:
+            # A folder that is locked, or went away, says nothing.
+            continue
+    return tuple(sorted(found.items()))
+
+
+def told_below(folder: Path, below: Sequence[tuple[str, int]]) -> str:
+    """Say which folders below one hold slices, and how to name one of them."""
+    named = ", ".join(f"{name} ({count})" for name, count in below[:_NAMED_AT_MOST])
+    rest = f" and {len(below) - _NAMED_AT_MOST} more" if len(below) > _NAMED_AT_MOST else ""
+    return f"slices lie in folders below: {named}{rest}; name one of them, as {folder / below[0][0]}"
 
 
 def _look_if_there(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool) -> FileLook | None:
@@ -299,12 +349,16 @@ def _depths(names: Sequence[str]) -> tuple[float | None, tuple[tuple[int, int, f
     )
 
 
-def _findings(look: FolderLook, wanted: Wanted) -> Iterable[Finding]:
+def _findings(folder: Path, look: FolderLook, wanted: Wanted) -> Iterable[Finding]:
     if look.tiles is not None:
-        detail = (
-            f"names say tiles of {look.tiles[0]} rows and {look.tiles[1]} columns: join them into one image a slice"
-        )
-        yield Finding("error", "mosaic_tiles", f"{detail}, or choose one tile with --include '*_0-0-0.dat'")
+        detail = f"names say tiles of {look.tiles[0]} rows and {look.tiles[1]} columns"
+        joining = f"fibsem-nuclei join {folder} --out {folder.resolve().name}-slices"
+        channel = "" if wanted.channel is None else f" --channel {wanted.channel}"
+        choice = "or choose one tile with --include '*_0-0-0.dat'"
+        yield Finding("error", "mosaic_tiles", f"{detail}: {joining}{channel}, then run on the slices; {choice}")
+    if look.below and sum(count for _, count in look.below) > look.names:
+        level: Literal["error", "warning"] = "warning" if look.names else "error"
+        yield Finding(level, "slices_below", told_below(folder, look.below))
     yield from _shared_faults(look.looked_at)
     yield from _differences(look.looked_at)
     yield from _contrast(look.looked_at, wanted)

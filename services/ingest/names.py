@@ -14,6 +14,7 @@ DEFAULT_PATTERN = r"(?P<z>\d+)\D*\.[^.\d]*$"
 # Janelia's microscopes date, time and tile (section-row-column); those have the count of slices in the header.
 _ATLAS = re.compile(r"slice_(?P<z>\d+)_z=(?P<um>\d+(?:\.\d+)?)um\.tiff?$", re.IGNORECASE)
 _JANELIA = re.compile(r"_\d\d-\d\d-\d\d_\d{6}_\d+-(?P<row>\d+)-(?P<column>\d+)\.dat$", re.IGNORECASE)
+_TILE_GROUPS = ("z", "row", "column")
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _UNFINISHED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", "~")
 
@@ -38,6 +39,16 @@ class Candidate:
 
     z: int | None
     impossible_z: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TileName:
+    """The file is a tile of a mosaic: which mosaic, which row and column of it, and which z if the name says."""
+
+    mosaic: str
+    row: int
+    column: int
+    z: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,66 @@ def tile_of(name: str) -> tuple[int, int] | None:
     return (int(found["row"]), int(found["column"])) if found else None
 
 
+def tile_name(name: str, pattern: re.Pattern[str] | None = None) -> TileName | None:
+    """Return which tile of which mosaic a file is; None if its name says nothing of the kind.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    pattern
+        Regular expression with groups `z`, `row` and `column`, searched in the name; None: as Janelia's microscopes
+        name tiles, where date and time say which mosaic it is, and z is in the header.
+
+    Examples
+    --------
+    >>> tile_name("Merlin-6281_19-08-09_120426_0-1-2.dat")
+    TileName(mosaic='Merlin-6281_19-08-09_120426_0', row=1, column=2, z=None)
+    >>> tile_name("s0042_r1_c0.tif", compile_tile_pattern("s(?P<z>[0-9]+)_r(?P<row>[0-9]+)_c(?P<column>[0-9]+)"))
+    TileName(mosaic='slice', row=1, column=0, z=42)
+    """
+    if pattern is None:
+        found = _JANELIA.search(name) if name.endswith((".dat", ".DAT")) else None
+        return TileName(name[: found.start("row") - 1], int(found["row"]), int(found["column"])) if found else None
+    found = pattern.search(name)
+    numbers = [found[group] for group in _TILE_GROUPS] if found else []
+    if not numbers or not all(number is not None and number.isdecimal() and len(number) < 10 for number in numbers):
+        return None
+    z, row, column = map(int, numbers)
+    return TileName("slice", row, column, z)
+
+
+def compile_tile_pattern(text: str) -> re.Pattern[str]:
+    """Return the compiled pattern for names of tiles.
+
+    Raises
+    ------
+    PatternError
+        If it is not a regular expression, or lacks a group.
+
+    Examples
+    --------
+    >>> compile_tile_pattern("z(?P<z>[0-9]+)_(?P<row>[0-9]+)")
+    Traceback (most recent call last):
+    ...
+    services.ingest.names.PatternError: 'z(?P<z>[0-9]+)_(?P<row>[0-9]+)' lacks the group (?P<column>...)
+    """
+    pattern = compile_pattern(text)
+    for group in _TILE_GROUPS:
+        if group not in pattern.groupindex:
+            raise PatternError(f"{text!r} lacks the group (?P<{group}>...)")
+    return pattern
+
+
+def is_unfinished(name: str) -> bool:
+    """Say whether some program is still writing the file under a passing name.
+
+    >>> is_unfinished("a_0-0-1.dat.part"), is_unfinished("a_0-0-1.dat")
+    (True, False)
+    """
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED_ENDINGS)
+
+
 def marked_file(name: str) -> str | None:
     """Return the name of the file that a marker says to be finished; None if the name is no marker's.
 
@@ -184,7 +255,7 @@ def _not_a_slice(name: str, rules: NameRules) -> str | None:
     lower = name.lower()
     if name == FINISH_MARKER:
         return "marker"
-    if name.startswith(".") or lower.endswith(_UNFINISHED_ENDINGS):
+    if is_unfinished(name):
         return "unfinished"
     if not lower.endswith(tuple(rules.extensions)):
         return "extension"

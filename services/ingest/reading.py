@@ -247,7 +247,8 @@ class FileReader:
         """Return the z of page 0: that of the name, else that which the instrument counted."""
         tile = tile_of(listed.key.name)
         if tile not in {None, (0, 0)}:
-            detail = f"{shown(listed.key.name)} is tile {tile} of a mosaic: join its tiles before, or take one of them"
+            detail = f"{shown(listed.key.name)} is tile {tile} of a mosaic"
+            detail = f"{detail}: `fibsem-nuclei join TILES --out SLICES`, then run on the slices"
             return Unusable(Fault(reason="mosaic_tile", detail=detail), may_grow=False)
         z_zero = listed.z
         if z_zero is None and listed.impossible_z is None:

@@ -65,6 +65,8 @@ FILES = {
     "imaging/volumes/reading": "opens volumes and reads some planes at a time",
     "imaging/volumes/unpacking": "lays a volume out as slices",
     "imaging/volumes/writing": "writes volumes plane by plane",
+    "ingest/joining": "reads the tiles of a folder and writes the slices they make",
+    "ingest/tiles": "reads tiles",
     "ingest/inspection": "opens slice files and looks at them, for a person",
     "evaluation/folders": "reads the label images that are compared",
     "evaluation/page": "writes the page of a comparison",

@@ -22,7 +22,7 @@ from services.runtime.bus.sqlite import SqliteBus
 from services.runtime.clock import ManualClock
 from services.runtime.metrics.recording import RecordingMetrics
 from services.runtime.store.directory import DirectoryStore
-from tests.support.instrument_files import SMARTSEM, THERMO, tagged
+from tests.support.instrument_files import ATLAS, SMARTSEM, THERMO, tagged
 from tests.support.tiff_corpus import plane, written
 from tests.support.toy_acquisition import toy_settings, write_toy
 from tests.support.volume_files import VOLUME, as_hdf5
@@ -130,6 +130,51 @@ def test_tiles_of_a_mosaic_are_an_error_that_says_what_to_do(tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "mosaic_tiles: names say tiles of 2 rows and 2 columns" in result.stdout
     assert told(tmp_path, "--channel", "0", "--include", "*_0-0-0.dat").exit_code == 0
+
+
+def channels(folder: Path, count: int = 3) -> Path:
+    """Write slices of two channels as Atlas does, each into a folder of its own."""
+    folder.mkdir()
+    for name in ("Ch0_ESB", "Ch1_InLens"):
+        for z in range(count):
+            put(folder / name, f"slice_{z:05d}_z={z / 100:.4f}um.tif", tagged(51023, ATLAS))
+    return folder
+
+
+def test_of_channels_in_folders_below_one_must_be_named(tmp_path: Path) -> None:
+    folder = channels(tmp_path / "atlas")
+    result = told(folder)
+    assert result.exit_code == 1
+    expected = f"slices lie in folders below: Ch0_ESB (3), Ch1_InLens (3); name one of them, as {folder / 'Ch0_ESB'}"
+    assert f"slices_below: {expected}" in result.stdout
+    assert facts(folder)["slices_below"] == {"Ch0_ESB": 3, "Ch1_InLens": 3}
+    assert told(folder / "Ch0_ESB").exit_code == 0
+    for watch in ((), ("--watch",)):
+        refused = run(folder, "--out", tmp_path / "out", *watch)
+        assert expected in str(refused.exception)
+        assert not (tmp_path / "out").exists()
+
+
+def test_slices_by_day_are_found_below_and_hidden_folders_and_links_are_left_alone(tmp_path: Path) -> None:
+    days = tmp_path / "images"
+    for day in ("D13", "D14"):
+        (days / "Y2022" / "M07" / day).mkdir(parents=True)
+        put(days / "Y2022" / "M07" / day, "slice_0001.tif", written([plane()]))
+    put(days, "notes.txt", b"")
+    put(days / ".trash", "slice_0002.tif", written([plane()]))
+    (days / "again").symlink_to(days / "Y2022", target_is_directory=True)
+    assert facts(days)["slices_below"] == {"Y2022/M07/D13": 1, "Y2022/M07/D14": 1}
+
+
+def test_a_folder_of_slices_is_taken_whatever_few_lie_below(tmp_path: Path) -> None:
+    folder = channels(tmp_path / "roi", 1)
+    for z in range(3):
+        put(folder, f"slice_{z:04d}.tif", written([plane(z)]))
+    assert [finding["reason"] for finding in facts(folder)["findings"]] == []
+    for z in range(9):
+        put(folder / "Ch0_ESB", f"slice_{z:04d}.tif", written([plane(z)]))
+    (finding,) = facts(folder)["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "slices_below")
 
 
 def test_inverted_contrast_is_declared(tmp_path: Path) -> None:

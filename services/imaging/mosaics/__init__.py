@@ -1,0 +1,1 @@
+"""Mosaics: one slice imaged as several tiles that overlap, joined into one image."""
