@@ -160,10 +160,7 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
-    from services.cli.inspecting import refuse_slices_below
-
     slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, watch=watch)
-    refuse_slices_below(slices, file_pattern, include)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
@@ -313,12 +310,15 @@ def _as_slices(
 
     A finished volume is laid out as slices in the output first.
     """
-    from services.cli.inspecting import is_volume
+    from services.cli.inspecting import is_volume, refuse_slices_below
     from services.imaging.volumes import VolumePath, open_volume
     from services.imaging.volumes.unpacking import unpack
 
+    if slices.is_file() and not is_volume(slices):
+        return slices.parent, slices.name, voxel_nm
     if not is_volume(slices):
-        return (slices.parent, slices.name, voxel_nm) if slices.is_file() else (slices, include, voxel_nm)
+        refuse_slices_below(slices, include)
+        return slices, include, voxel_nm
     if watch:
         raise typer.BadParameter(f"{slices} is a finished volume: leave out --watch")
     folder = out / ".state" / "slices"

@@ -172,7 +172,7 @@ def check_before_run(path: Path, wanted: Wanted, file_pattern: str | None, inclu
     _refuse([finding for finding in found.findings if finding.level == "error"])
 
 
-def refuse_slices_below(path: Path, file_pattern: str | None, include: str | None) -> None:
+def refuse_slices_below(path: Path, include: str | None) -> None:
     """Refuse a folder without slices whose folders below hold some: which of them is meant nobody can guess.
 
     Raises
@@ -183,7 +183,7 @@ def refuse_slices_below(path: Path, file_pattern: str | None, include: str | Non
     from services.ingest.inspection import slices_below, told_below
     from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
 
-    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
+    rules = NameRules(compile_pattern(DEFAULT_PATTERN), (include,) if include else ("*",))
     if any(isinstance(classify(other.name, rules), Candidate) and other.is_file() for other in path.iterdir()):
         return
     if below := slices_below(path, rules):
