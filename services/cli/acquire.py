@@ -109,6 +109,11 @@ Registration = Annotated[
     str,
     typer.Option(help="MODEL[,TREND[,DELAY]]: translation, rigid or affine; kept or zero; slices; or none"),
 ]
+SliceThickness = Annotated[
+    Literal["nominal", "measured"],
+    typer.Option(help="measured: volumes, areas, lengths by the measured depth of slices"),
+]
+Repair = Annotated[str | None, typer.Option(help="destripe, gain or both, with a comma: what networks see of slices")]
 SmallObjects = Annotated[Literal["3d", "2d"], typer.Option(help="specks by voxels in 3-D, or by pixels of each slice")]
 FilePattern = Annotated[str | None, typer.Option(help="regular expression with (?P<z>...) for file names")]
 Include = Annotated[str | None, typer.Option(help="shell pattern; files of other names are left alone")]
@@ -145,6 +150,8 @@ def run(
     chromosomes_as: ChromosomesAs = "auto",
     small_objects: SmallObjects = "3d",
     registration: Registration = "none",
+    slice_thickness: SliceThickness = "nominal",
+    repair: Repair = None,
     file_pattern: FilePattern = None,
     include: Include = None,
     channel: Channel = None,
@@ -173,6 +180,8 @@ def run(
         **_files(file_pattern, include, channel, metadata, data_bar_px, contrast, keep_flags),
         **_extent(first_z, last_z, gap_timeout_s),
         **_following(nucleus_area_um2, window_um, registration),
+        slice_thickness=slice_thickness,
+        **_repair(repair or "none"),
     )
     _check(slices, wanted)
     if preview_slices is not None:
@@ -186,17 +195,25 @@ def amend(
     before: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="OUT of a finished run")],
     out: Annotated[Path, typer.Option(help="folder for the amended version; the earlier one stays as it is")],
     registration: Annotated[str | None, typer.Option(help="another registration: MODEL[,TREND[,DELAY]]")] = None,
+    slice_thickness: Annotated[
+        Literal["nominal", "measured"] | None, typer.Option(help="measure by another depth of slices")
+    ] = None,
+    repair: Annotated[
+        str | None, typer.Option(help="other repairs: destripe, gain, both with a comma, or none")
+    ] = None,
 ) -> None:
-    """Make a new version of a finished run after slices came late, were replaced or removed, or are laid otherwise.
+    """Make a new version of a finished run: slices came late, were replaced or removed, or are treated otherwise.
 
     Only what the change touches is computed again; the result is that of a run that had these slices from the
     start. identities.csv says which nucleus and object of the earlier version is which of the new one.
     """
-    amended(before, out, changes=_registration(registration) if registration else None)
+    changes = _registration(registration) if registration else {}
+    changes |= {"slice_thickness": slice_thickness} if slice_thickness else {}
+    amended(before, out, changes=changes | (_repair(repair) if repair else {}))
 
 
 def amended(before: Path, out: Path, models: Path | None = None, changes: Mapping[str, object] | None = None) -> None:
-    """Run an amended version, with other networks or another registration where they are given."""
+    """Run an amended version, with other networks or other settings where they are given."""
     from services.embedded.amending import prepare, write_identities
 
     outcome = _run(out, prepare(before, out, models, changes), watch=False, metrics_port=None)
@@ -432,6 +449,15 @@ def _registration(text: str) -> dict[str, Any]:
     except ValidationError as error:
         raise typer.BadParameter(f"{text!r} is not MODEL[,TREND[,DELAY]]: {error.errors()[0]['msg']}") from error
     return said | ({"registration_delay": int(words[2])} if len(words) > 2 else {})
+
+
+def _repair(text: str) -> dict[str, Any]:
+    """Return the setting that names of repairs stand for."""
+    said = {"repair": () if text == "none" else tuple(text.split(","))}
+    try:
+        return {"repair": Method.model_validate(said).repair}
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r} is not destripe, gain, destripe,gain or none") from error
 
 
 def _area(text: str) -> tuple[float, float]:

@@ -33,6 +33,7 @@ from services.contracts.keys import digest
 from services.contracts.messages import (
     ChromosomesSeparated,
     ComponentsMeasured,
+    NucleusClosed,
     ObjectChanged,
     VolumeClosed,
     VolumeExtended,
@@ -42,6 +43,7 @@ from services.contracts.values import ArtefactRef, GroupStanding
 from services.imaging.geometry import paste
 from services.imaging.labelling import CorruptTablesError, LabelTables
 from services.imaging.omezarr import CHROMOSOMES, OBJECTS, VolumeLayout, encode_slab
+from services.imaging.quality.depths import DepthsFormatError, PlaneDepths
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.store.port import ArtefactStore
@@ -86,14 +88,13 @@ class ComponentsHandler:
         self._store = store
         self._target = target_of(expected, homologs)
         self._method = method
-        self._recipe = digest(
-            {
-                "method": method,
-                "expected": self._target.count,
-                "homologs": self._target.homologs,
-                "version": STAGE_VERSION,
-            }
-        )
+        self._settings = {
+            "method": method,
+            "expected": self._target.count,
+            "homologs": self._target.homologs,
+            "version": STAGE_VERSION,
+        }
+        self._recipe = digest(self._settings)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
         """Answer each volume message; nothing is remembered between them.
@@ -105,7 +106,7 @@ class ComponentsHandler:
         """
         try:
             return [self._answer(item) for item in received]
-        except (json.JSONDecodeError, CorruptTablesError) as error:
+        except (json.JSONDecodeError, CorruptTablesError, DepthsFormatError) as error:
             (damaged,) = received
             raise PermanentError("damaged_volume", f"{damaged.message.identity}: {error}") from error
 
@@ -198,10 +199,12 @@ class ComponentsHandler:
         nucleus, opened = message.nucleus, message.opened
         tables = LabelTables.from_bytes(self._store.get(message.tables))
         summary = json.loads(self._store.get(message.summary))
+        depths = None if nucleus.depths is None else PlaneDepths.from_bytes(self._store.get(nucleus.depths))
         placement = Placement(
             canvas_origin_yx=tuple(summary["canvas_origin_yx"]),
             plane_voxel_zyx_nm=tuple(summary["plane_voxel_nm"]),
             voxel_zyx_nm=opened.voxel_size.zyx_nm,
+            depths=depths,
         )
         whole = Nucleus(placement.plane_voxel_zyx_nm, clipped=bool(nucleus.clipped))
         separated = separate(tables, whole, self._target, self._method)
@@ -217,7 +220,7 @@ class ComponentsHandler:
         measures = measured_row(tables, separated.paint_plane, row, (nucleus, placement), self._target.count)
         details = with_doubts(measures, separated, placement.canvas_origin_nm)
         self._paint_labels(message.volume_prefix, separated, placement)
-        prefix = f"{message.volume_prefix}/components-{self._recipe}"
+        prefix = f"{message.volume_prefix}/components-{self._recipe_of(nucleus)}"
         measured = ComponentsMeasured(
             acquisition_id=nucleus.acquisition_id,
             nucleus_id=nucleus.nucleus_id,
@@ -229,6 +232,12 @@ class ComponentsHandler:
             measurements=self._store.put(f"{prefix}/nucleus.json", details.model_dump_json().encode()),
         )
         return (*self._judged(message, separated), Publication("components", measured))
+
+    def _recipe_of(self, nucleus: NucleusClosed) -> str:
+        """Return the digest of what the rows of a nucleus depend on."""
+        if nucleus.depths is None:
+            return self._recipe
+        return digest({**self._settings, "depths": nucleus.depths.sha256})
 
     def _paint_labels(self, prefix: str, separated: Separated, placement: Placement) -> None:
         """Write `labels/objects` and `labels/chromosomes`, slab by slab: identities are final now."""

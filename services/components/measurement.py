@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.components.measuring.painting import CanvasPlace, NothingLabelledError, painted
-from services.components.measuring.record import measured_nucleus
+from services.components.measuring.record import at_nominal_depths, measured_nucleus
 from services.contracts.classes import LabelClass
 from services.contracts.messages import NucleusClosed
 from services.contracts.rows import MeasuredNucleus, NucleusRow, ObjectRow
 from services.contracts.values import Side
 from services.imaging.labelling import LabelTables
+from services.imaging.quality.depths import PlaneDepths
 
 NM3_PER_UM3 = 1e9
 Edges = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -32,11 +33,15 @@ class Placement:
         Voxel of the label planes.
     voxel_zyx_nm
         Voxel of the acquisition, in which bounding boxes are given.
+    depths
+        Measured depths of the planes, by which volumes, areas and lengths are measured; None where slices count as
+        equally thick. Places are told by the planes' indices all the same: there they are found in the label volume.
     """
 
     canvas_origin_yx: tuple[int, int]
     plane_voxel_zyx_nm: tuple[float, float, float]
     voxel_zyx_nm: tuple[float, float, float]
+    depths: PlaneDepths | None = None
 
     @property
     def canvas_origin_nm(self) -> tuple[float, float, float]:
@@ -48,6 +53,19 @@ class Placement:
     def voxel_um3(self) -> float:
         """Volume of a voxel of the label planes."""
         return float(np.prod(self.plane_voxel_zyx_nm)) / NM3_PER_UM3
+
+    def volumes_um3(self, tables: LabelTables) -> NDArray[np.float64]:
+        """Return the volume of every object of the tables, in their order."""
+        if self.depths is None:
+            return tables.objects["voxels"] * self.voxel_um3
+        counted = np.zeros(tables.objects.size, np.float64)
+        thickness_nm = self.depths.thickness_nm()
+        for window in tables.windows():
+            runs = tables.object_plane(window.z).runs
+            pixels = runs.end.astype(np.int64) - runs.start
+            share = thickness_nm[window.z - self.depths.first_z] / self.plane_voxel_zyx_nm[0]
+            counted += np.bincount(runs.node, pixels, counted.size) * share
+        return counted * self.voxel_um3
 
     def centroid_nm(self, row: np.void) -> tuple[float, float, float]:
         """Return the centre of gravity of an object, from the first corner of the acquisition's first voxel."""
@@ -93,6 +111,7 @@ def object_rows(
     """
     numbers = tables.object_numbers()
     cut = _cut_faces(tables, nucleus)
+    volumes = placement.volumes_um3(tables)
     rows = []
     for index in np.flatnonzero(numbers):
         row = tables.objects[index]
@@ -105,7 +124,7 @@ def object_rows(
                 label_class=LabelClass(int(row["class_id"])).label,
                 chromosome=int(chromosome_of_object[index]) or None,
                 voxels=int(row["voxels"]),
-                volume_um3=int(row["voxels"]) * placement.voxel_um3,
+                volume_um3=float(volumes[index]),
                 z0=z0, y0=y0, x0=x0, z1=z1, y1=y1, x1=x1,
                 centroid_z_nm=z_nm,
                 centroid_y_nm=y_nm,
@@ -183,11 +202,13 @@ def measured_row(
     nucleus, placement = where
     place = CanvasPlace(placement.canvas_origin_yx, placement.plane_voxel_zyx_nm)
     cut = {_FACES[name]: face for name, face in _cut_faces(tables, nucleus).items()}
+    depths = placement.depths
     try:
-        image = painted(tables, chromosome_plane, place, cut)
+        image = painted(tables, chromosome_plane, place, cut, None if depths is None else depths.at)
     except NothingLabelledError:
         return MeasuredNucleus(**dict(row))
-    return measured_nucleus(image, row, expected_chromosomes)
+    measured = measured_nucleus(image, row, expected_chromosomes)
+    return measured if depths is None else at_nominal_depths(measured, depths)
 
 
 _FACES = {"z0": (0, 0), "z1": (0, 1), "y0": (1, 0), "y1": (1, 1), "x0": (2, 0), "x1": (2, 1)}

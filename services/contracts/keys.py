@@ -69,6 +69,11 @@ def crop_key(acquisition_id: str, nucleus_id: str, z: int, recipe: str) -> str:
     return f"{acquisition_id}/nuclei/{nucleus_id}/crops/z{z:06d}-{recipe}.tif"
 
 
+def depths_key(acquisition_id: str, nucleus_id: str, z_last: int, recipe: str) -> str:
+    """Key of the measured depths of a nucleus's planes."""
+    return f"{acquisition_id}/nuclei/{nucleus_id}/depths/z{z_last:06d}-{recipe}.json"
+
+
 def planes_key(acquisition_id: str, nucleus_id: str, z: int, recipe: str) -> str:
     """Key of one label plane with its confidence."""
     return f"{acquisition_id}/nuclei/{nucleus_id}/planes/z{z:06d}-{recipe}"

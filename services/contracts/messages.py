@@ -181,7 +181,8 @@ class OutlinesDetected(Message):
     """The outlines of one slice; `outlines` holds their polygons.
 
     `digest` is the slice made small, for whoever compares it with its neighbours; absent where nobody does. `quality`
-    is what it says of its quality by itself, with the reduced plane that the next ones are compared with.
+    is what it says of its quality by itself, with the reduced plane that the next ones are compared with. `repairs`
+    names those that changed the slice before it was searched, and before it is cut.
     """
 
     slice: SliceIngested
@@ -189,6 +190,7 @@ class OutlinesDetected(Message):
     outline_count: Count
     digest: ArtefactRef | None = None
     quality: ArtefactRef | None = None
+    repairs: tuple[Identifier, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -207,13 +209,14 @@ class SliceJudged(_SliceMessage):
     """How good one slice is, judged by itself and the slices before it; told for every z, the absent ones too.
 
     `troubles` has the worst first. `thickness_nm` is the depth milled since the slice before, absent where nothing
-    could be compared; `absent` says why there is no slice.
+    could be compared; `absent` says why there is no slice. `repairs` names those that changed what networks see of it.
     """
 
     troubles: tuple[SliceTrouble, ...] = ()
     thickness_nm: Annotated[FiniteFloat, Field(ge=0)] | None = None
     scores: tuple[SliceScore, ...] = ()
     absent: AbsenceReason | None = None
+    repairs: tuple[Identifier, ...] = ()
 
     @property
     def key(self) -> str:
@@ -260,7 +263,10 @@ class NucleusOpened(_NucleusMessage):
 
 
 class NucleusClosed(_NucleusMessage):
-    """Every z from z_first to z_last is accounted for: as a crop, or here with the reason of its absence."""
+    """Every z from z_first to z_last is accounted for: as a crop, or here with the reason of its absence.
+
+    `depths` holds the measured depth of every plane; absent where slices count as equally thick.
+    """
 
     z_first: ZIndex
     z_last: ZIndex
@@ -269,6 +275,7 @@ class NucleusClosed(_NucleusMessage):
     detected_planes: Count
     bridged_planes: Count
     cap_planes: Count
+    depths: ArtefactRef | None = None
 
     @model_validator(mode="after")
     def _planes_add_up(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Method(BaseModel):
@@ -36,9 +36,20 @@ class Method(BaseModel):
     registration_delay: Annotated[int, Field(ge=0, le=64)] = Field(
         default=4, description="slices to wait for before the place of a slice is final"
     )
+    slice_thickness: Literal["nominal", "measured"] = Field(
+        default="nominal", description="depth of a slice in volumes, areas and lengths: as it should be, or as measured"
+    )
+    repair: tuple[Literal["destripe", "gain"], ...] = Field(
+        default=(), description="repairs of slices before nuclei are searched and cut out"
+    )
     nucleus_area_um2: tuple[float, float] | None = Field(
         default=None, description="smallest and largest section of a nucleus, instead of the profile's"
     )
+
+    @field_validator("repair")
+    @classmethod
+    def _in_one_order(cls, repair: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(repair)))
 
     @property
     def counts_homologs(self) -> bool | None:

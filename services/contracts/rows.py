@@ -207,6 +207,8 @@ class SliceRow(Value):
         What is wrong, the worst first, and how bad the worst is, in thresholds: 1 and more, 0 for none.
     absent
         Why there is no slice.
+    repairs
+        Repairs that changed what networks see of it, if any were asked for.
     thickness_nm
         Depth milled since the slice before, on average since the last good one; the mean of the run is taken to be
         the nominal thickness.
@@ -233,6 +235,7 @@ class SliceRow(Value):
     troubles: tuple[Identifier, ...] = ()
     severity: Volume = 0.0
     absent: AbsenceReason | None = None
+    repairs: tuple[Identifier, ...] = ()
     thickness_nm: Volume | None = None
     mean_grey: FiniteFloat | None = None
     contrast: FiniteFloat | None = None

@@ -53,7 +53,7 @@ class Identity:
 
 
 def prepare(
-    before: Path, after: Path, models: Path | None = None, registration: Mapping[str, object] | None = None
+    before: Path, after: Path, models: Path | None = None, changes: Mapping[str, object] | None = None
 ) -> RunSettings:
     """Set an amended version up: the settings of a finished run, and what it computed, linked.
 
@@ -65,8 +65,9 @@ def prepare(
         Folder of the amended one.
     models
         Folder of other networks, if those are what is amended.
-    registration
-        Other settings of registration, if those are: planes are put together anew, and none is segmented again.
+    changes
+        Other settings, if those are: of registration, or of the thickness of slices, by which planes are put together
+        and measured anew, and none is segmented again; of repairs, by which only what they change is.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def prepare(
     if settings is None or not (before / "MANIFEST.sha256").exists():
         raise NothingToAmendError(f"{before} holds no finished run: finish it first (`fibsem-nuclei finish`)")
     amended: dict[str, object] = {"gaps": "declare"} | ({} if models is None else {"models": models})
-    amended |= registration or {}
+    amended |= changes or {}
     settled = settle(after, RunSettings.model_validate(settings.model_dump() | amended), joined=True)
     store = Path(STATE) / "store" / settings.acquisition
     for pattern in _REUSED:

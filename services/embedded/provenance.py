@@ -13,11 +13,15 @@ LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "numba", "zarr",
 
 
 def _said(settings: RunSettings) -> dict[str, object]:
-    """Return the settings that results depend on; how slices would be registered is none where they are not."""
-    unsaid = {name for name in RunSettings.model_fields if name.startswith("registration")}
-    return {
-        name: value for name, value in settings.fixed().items() if name not in unsaid or settings.registration != "none"
-    }
+    """Return the settings that results depend on; of what is off by default nothing is said where it is off."""
+    unsaid: set[str] = set()
+    if settings.registration == "none":
+        unsaid |= {name for name in RunSettings.model_fields if name.startswith("registration")}
+    if settings.slice_thickness == "nominal":
+        unsaid.add("slice_thickness")
+    if not settings.repair:
+        unsaid.add("repair")
+    return {name: value for name, value in settings.fixed().items() if name not in unsaid}
 
 
 def provenance(

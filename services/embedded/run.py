@@ -214,6 +214,8 @@ class EmbeddedRun:
             registration=registration_params(
                 settings.registration, settings.registration_trend, settings.registration_delay
             ),
+            measured_thickness=settings.slice_thickness == "measured",
+            repair=settings.repair,
             sizes=expected_sizes(settings.profile, settings.nucleus_area_um2),
             least_area_um2=profile.min_area_um2,
         )
@@ -229,6 +231,7 @@ class EmbeddedRun:
                 self.metrics,
                 whole_field=settings.whole_field,
                 digests=settings.registration != "none",
+                repair=settings.repair,
             ),
             self._follow,
             self._inference,

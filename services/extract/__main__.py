@@ -22,7 +22,14 @@ def detect(site: Site) -> DetectHandler:
     method = site.deployment.method
     profile = detection_profile(method.profile, method.nucleus_area_um2)
     registered = method.registration != "none"
-    return DetectHandler(site.store, profile, site.metrics, whole_field=method.whole_field, digests=registered)
+    return DetectHandler(
+        site.store,
+        profile,
+        site.metrics,
+        whole_field=method.whole_field,
+        digests=registered,
+        repair=method.repair,
+    )
 
 
 def follow(site: Site) -> FollowHandler:
@@ -36,6 +43,8 @@ def follow(site: Site) -> FollowHandler:
         models.voxel_size_nm,
         method.whole_field,
         registration=registration_params(method.registration, method.registration_trend, method.registration_delay),
+        measured_thickness=method.slice_thickness == "measured",
+        repair=method.repair,
         sizes=expected_sizes(method.profile, area),
         least_area_um2=detection_profile(method.profile, area).min_area_um2,
     )

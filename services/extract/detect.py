@@ -18,6 +18,7 @@ from services.extract.profiles import DetectionProfile
 from services.extract.quality import STAGE_VERSION as QUALITY_VERSION
 from services.extract.quality import quality_of, quality_to_bytes
 from services.extract.reading import SliceReader
+from services.extract.repairing import RepairingReader, repair_recipe
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
@@ -42,6 +43,9 @@ class DetectHandler:
         Take the field itself for the only outline, where there are no nuclei to find.
     digests
         Keep each slice made small, for its registration.
+    repair
+        Repairs of slices, of which ``destripe`` comes before they are searched; a step of brightness hides no outline.
+        Their quality is that of the slice as it is.
     """
 
     name = "extract-detect"
@@ -56,6 +60,7 @@ class DetectHandler:
         *,
         whole_field: bool = False,
         digests: bool = False,
+        repair: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._profile = profile
@@ -63,6 +68,8 @@ class DetectHandler:
         self._whole_field = whole_field
         self._digests = digests
         self._reader = SliceReader(store, keep=1)
+        self._destripe = "destripe" in repair
+        self._repaired = RepairingReader(self._reader, destripe=self._destripe)
 
     def handle(self, received: Sequence[Received]) -> Sequence[Answer]:
         """Detect in each slice; an absent slice travels on as absent."""
@@ -91,16 +98,20 @@ class DetectHandler:
             outlines, count = self._outlines(message)
             quality = self._quality(message)
             small = self._digest(message) if self._digests else None
+            repairs = ("destripe",) if self._repaired.changes(message) else ()
         except PermanentError as fault:
             return Answer(fault=fault)
         self._metrics.increment("fibsem_slices_processed_total", 1, stage=self.name)
         self._metrics.observe("fibsem_slice_nuclei", count, acquisition=message.acquisition_id)
-        found = OutlinesDetected(slice=message, outlines=outlines, outline_count=count, quality=quality, digest=small)
+        found = OutlinesDetected(
+            slice=message, outlines=outlines, outline_count=count, quality=quality, digest=small, repairs=repairs
+        )
         return Answer((Publication("outlines", found),))
 
     def _outlines(self, message: SliceIngested) -> tuple[ArtefactRef, int]:
         recipe = digest(
-            {
+            repair_recipe(["destripe"] if self._destripe else [])
+            | {
                 "raw": message.raw.sha256,
                 "page": message.page,
                 "channel": message.channel,
@@ -116,7 +127,7 @@ class DetectHandler:
         if known is not None:
             return known, len(outlines_from_bytes(self._store.get(known)))
         voxel = message.voxel_size
-        grey = self._reader.read(message)
+        grey = self._repaired.read(message)
         self._metrics.set("fibsem_slice_intensity_mean", float(grey.mean()), acquisition=message.acquisition_id)
         try:
             whole = (_field(grey.shape),) if self._whole_field else None

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.contracts.keys import crop_key, digest
+from services.contracts.keys import crop_key, depths_key, digest, sha256
 from services.contracts.messages import (
     AcquisitionFinished,
     AcquisitionOpened,
@@ -23,23 +23,27 @@ from services.contracts.messages import (
     NucleusOpened,
     OutlinesDetected,
     SliceAbsent,
+    SliceJudged,
 )
-from services.contracts.values import AbsenceReason, AbsentPlane, PixelWindow, PlaneKind, Side
+from services.contracts.values import AbsenceReason, AbsentPlane, ArtefactRef, PixelWindow, PlaneKind, Side
 from services.extract.cutting import Cutter
 from services.extract.events import Absent, AbsentCrop, Closed, Crop, Event, Opened
 from services.extract.following import advance, earliest_needed_z, finish
-from services.extract.judging import SliceJudge
+from services.extract.judging import SliceJudge, thickness_of
 from services.extract.outlines import Outline, OutlineFormatError, outlines_from_bytes
 from services.extract.outlook import Outlook
 from services.extract.quality import QualityRecord
 from services.extract.reading import SliceReader
 from services.extract.registering import RegistrationRecord, SliceRegistrar, restored
+from services.extract.repairing import RepairingReader, level_with, repair_recipe
 from services.extract.settings import following_parameters
 from services.extract.tracks import FollowerState, FollowingParams, OutlineRef, state_from_bytes, state_to_bytes
 from services.imaging.forecasting.sizes import GERM_LINE, SizePrior
 from services.imaging.planes import encode_crop
+from services.imaging.quality.depths import plane_depths
 from services.imaging.registration.affine import IDENTITY
 from services.imaging.registration.stream import RegistrationParams
+from services.imaging.repairing.gain import NO_SHIFT, Level, Shift
 from services.runtime.errors import PermanentError
 from services.runtime.handler import Answer, Publication, Received
 from services.runtime.metrics.port import Metrics
@@ -77,6 +81,10 @@ class FollowSettings:
         Whether the field is one region, not nuclei.
     registration
         How slices are laid on one another; None: they stay where they are.
+    measured_thickness
+        Whether the planes of a nucleus lie as deep as was measured, not as they should.
+    repair
+        Names of the repairs of slices before crops are cut out.
     sizes, least_area_um2
         Sizes of nuclei expected before any is complete, and the smallest section that detection finds: for forecasts,
         which no result depends on.
@@ -87,6 +95,8 @@ class FollowSettings:
     plane_voxel_nm: float
     whole_field: bool = False
     registration: RegistrationParams | None = None
+    measured_thickness: bool = False
+    repair: tuple[str, ...] = ()
     sizes: SizePrior = GERM_LINE
     least_area_um2: float = 4.8
 
@@ -114,6 +124,10 @@ class _Acquisition:
     model_set: str = ""
     pinned: dict[str, str] = field(default_factory=dict)
     quality: QualityRecord = field(default_factory=QualityRecord)
+    # Where depths are measured, the thickness of every slice so far; where gain is repaired, how the detector moved.
+    thickness: dict[int, float | None] = field(default_factory=dict)
+    level: Level = field(default_factory=Level)
+    shifts: dict[int, Shift] = field(default_factory=dict)
     registration: RegistrationRecord = field(default_factory=RegistrationRecord)
     ended: bool = False
     outlook: Outlook | None = None
@@ -150,7 +164,7 @@ class FollowHandler:
         self._voxels_nm = {settings.model_set: settings.plane_voxel_nm}
         self._settings = settings
         self._metrics = metrics
-        self._reader = SliceReader(store, keep=2)
+        self._reader = RepairingReader(SliceReader(store, keep=2), destripe="destripe" in settings.repair)
         self._judge = SliceJudge(store, metrics)
         self._registrar = SliceRegistrar(store, settings.registration)
         self._acquisitions: dict[str, _Acquisition] = {}
@@ -232,6 +246,9 @@ class FollowHandler:
             for step in acquisition.log:
                 for entry in step.entries:
                     _take(acquisition, entry.received.message)
+                    for publication in entry.publications:
+                        if isinstance(publication.message, SliceJudged):
+                            self._noted(acquisition, publication.message)
                 text = step.state
             if text:
                 self._restore(acquisition, text)
@@ -267,7 +284,7 @@ class FollowHandler:
             self._remember(acquisition, message)
             acquisition.model_set = _model_set_named(message) or acquisition.model_set
             judged = self._judge.judged(acquisition.quality, message)
-            publications += [] if judged is None else [Publication("quality", judged)]
+            publications += [] if judged is None else [Publication("quality", self._noted(acquisition, judged))]
             state, events = advance(state, next_z, self._seen(acquisition, message), self._params(opened))
             acquisition.state, next_z = state, state.next_z
             publications += self._publications(acquisition, events)
@@ -279,6 +296,19 @@ class FollowHandler:
             self._look_ahead(acquisition, events)
             acquisition.ended = True
         return tuple(publications)
+
+    def _noted(self, acquisition: _Acquisition, told: SliceJudged) -> SliceJudged:
+        """Remember what was told of a slice, as far as results depend on it; return it with what is repaired of it."""
+        if self._settings.measured_thickness:
+            assert acquisition.opened is not None
+            acquisition.thickness[told.z] = thickness_of(told, acquisition.opened.voxel_size.z_nm)
+        if "gain" not in self._settings.repair:
+            return told
+        acquisition.level = level_with(acquisition.level, told)
+        if told.absent is not None or acquisition.level.now == NO_SHIFT:
+            return told
+        acquisition.shifts[told.z] = acquisition.level.now
+        return told.model_copy(update={"repairs": tuple(sorted({*told.repairs, "gain"}))})
 
     def _look_ahead(self, acquisition: _Acquisition, events: Sequence[Event]) -> None:
         """Take in for forecasts what following a slice gave."""
@@ -389,14 +419,23 @@ class FollowHandler:
             detected_planes=planes.counts.get("detected", 0),
             bridged_planes=planes.counts.get("bridged", 0),
             cap_planes=planes.counts.get("cap", 0),
+            depths=self._depths(acquisition, event) if self._settings.measured_thickness else None,
         )
+
+    def _depths(self, acquisition: _Acquisition, event: Closed) -> ArtefactRef:
+        """Store the depths of a nucleus's planes, by what is known when it closes."""
+        assert acquisition.opened is not None
+        voxel_z_nm = acquisition.opened.voxel_size.z_nm
+        payload = plane_depths(acquisition.thickness, event.z_first, event.z_last, voxel_z_nm).to_bytes()
+        key = depths_key(_id(acquisition), event.nucleus_id, event.z_last, digest({"depths": sha256(payload)}))
+        return self._store.put(key, payload)
 
     def _crop(self, acquisition: _Acquisition, event: Crop) -> CropExtracted | CropAbsent:
         found = acquisition.recent[event.z]
         place = found.slice
         planes = acquisition.planes.setdefault(event.nucleus_id, _Planes())
         try:
-            grey = self._reader.read(place)
+            grey = self._reader.read(place, acquisition.shifts.get(event.z, NO_SHIFT))
         except (PermanentError, ArtefactCorruptError, ArtefactMissingError) as error:
             # The file was readable when it was ingested; somebody took or changed it since.
             planes.unreadable.append(event.z)
@@ -437,6 +476,12 @@ class FollowHandler:
                 self._outlines.popitem(last=False)
         return known
 
+    def _repairs(self, acquisition: _Acquisition, z: int) -> dict[str, object]:
+        """Return what the key of a crop says of the repairs of its slice; nothing where none changed it."""
+        shift = acquisition.shifts.get(z, NO_SHIFT)
+        gain = () if shift == NO_SHIFT else ("gain",)
+        return repair_recipe((*acquisition.recent[z].repairs, *gain), shift)
+
     def _key(self, acquisition: _Acquisition, event: Crop, window: PixelWindow) -> str:
         place = acquisition.recent[event.z].slice
         source = dataclasses.asdict(event.source)
@@ -445,6 +490,7 @@ class FollowHandler:
         moved = {str(z): list(one.numbers) for z, one in beside.items() if one != IDENTITY}
         recipe = digest(
             ({"moved": moved} if moved else {})
+            | self._repairs(acquisition, event.z)
             | {
                 "raw": place.raw.sha256,
                 "page": place.page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.extract.quality import (
     judged_message,
     quality_from_bytes,
 )
+from services.imaging.quality.kinds import SPOILING
 from services.runtime.errors import PermanentError
 from services.runtime.metrics.port import Metrics
 from services.runtime.store.port import ArtefactStore
@@ -50,6 +52,7 @@ class SliceJudge:
         place = message.slice
         verdict = record.judge(place.z, message.quality, quality, place.voxel_size.z_nm)
         told = judged_message(place.acquisition_id, place.z, verdict, place.voxel_size.z_nm)
+        told = told.model_copy(update={"repairs": message.repairs})
         self._measure(told, place.voxel_size.z_nm)
         return told
 
@@ -85,3 +88,10 @@ class SliceJudge:
             self._metrics.set("fibsem_slice_thickness_ratio", ratio, acquisition=acquisition)
         for trouble in told.troubles:
             self._metrics.increment("fibsem_slices_troubled_total", 1, acquisition=acquisition, reason=trouble.trouble)
+
+
+def thickness_of(told: SliceJudged, voxel_z_nm: float) -> float | None:
+    """Return what was told of the thickness of a slice as `plane_depths` takes it."""
+    if told.absent is not None or any(trouble.trouble in SPOILING for trouble in told.troubles):
+        return None
+    return math.nan if told.thickness_nm is None else told.thickness_nm / voxel_z_nm

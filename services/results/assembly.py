@@ -45,6 +45,7 @@ from services.results.tables import (
     CONTACTS_COLUMNS,
     NUCLEI_COLUMNS,
     OBJECTS_COLUMNS,
+    REPAIRED_SLICES_COLUMNS,
     SLICES_COLUMNS,
     SUSPECTS_COLUMNS,
     TRACKS_COLUMNS,
@@ -165,7 +166,8 @@ class Results:
             for name, columns, rows_of in _HANGING:
                 write_table(self._out / name, columns, (hanging for row in rows for hanging in _hanging(row, rows_of)))
             write_table(self._out / "objects", OBJECTS_COLUMNS, slices.mark_objects(self._object_rows(nuclei)))
-            write_table(self._out / "slices", SLICES_COLUMNS, slices.rows())
+            columns = REPAIRED_SLICES_COLUMNS if slices.repaired else SLICES_COLUMNS
+            write_table(self._out / "slices", columns, slices.rows())
             if transforms:
                 write_table(self._out / "transforms", TRANSFORMS_COLUMNS, transforms.rows())
             ledger = sorted_ledger(ledger_rows)

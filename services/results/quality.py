@@ -26,6 +26,11 @@ class SliceBook:
             self._told[message.z] = message
             self._unreliable = None
 
+    @property
+    def repaired(self) -> bool:
+        """Whether any slice was changed by a repair."""
+        return any(told.repairs for told in self._told.values())
+
     def rows(self) -> Iterator[SliceRow]:
         """Yield a row for every slice, by z."""
         for _, told in sorted(self._told.items()):
@@ -68,6 +73,7 @@ def slice_row(told: SliceJudged) -> SliceRow:
             "troubles": tuple(trouble.trouble for trouble in told.troubles),
             "severity": max((trouble.severity for trouble in told.troubles), default=0.0),
             "absent": told.absent,
+            "repairs": told.repairs,
             "thickness_nm": told.thickness_nm,
             **scores,
         }

@@ -109,6 +109,10 @@ SLICES_COLUMNS = pa.schema(
         ),
     ]
 )
+REPAIRED_SLICES_COLUMNS = SLICES_COLUMNS.insert(
+    SLICES_COLUMNS.get_field_index("absent") + 1, pa.field("repairs", pa.string())
+)
+"""Of a run in which slices were repaired."""
 CHROMOSOMES_COLUMNS = pa.schema(
     [
         ("nucleus_id", pa.string()),

@@ -112,6 +112,7 @@ _CLOSED = NucleusClosed(
     detected_planes=9,
     bridged_planes=4,
     cap_planes=3,
+    depths=ref("nuclei/n0007/depths/z000417-00ff"),
 )
 
 EXAMPLES: dict[type[Message], Message] = {
@@ -147,6 +148,7 @@ EXAMPLES: dict[type[Message], Message] = {
             outline_count=19,
             digest=ref("digests/z000417-00ff"),
             quality=ref("quality/z000417-00ff"),
+            repairs=("destripe",),
         ),
         SliceRegistered(
             acquisition_id=ACQUISITION,
@@ -166,6 +168,7 @@ EXAMPLES: dict[type[Message], Message] = {
             thickness_nm=8.5,
             scores=(SliceScore(quantity="mean_grey", value=131.5), SliceScore(quantity="log_sharpness", value=-1.5)),
             absent=AbsenceReason.BLANK,
+            repairs=("gain",),
         ),
         _OPENED,
         _CLOSED,

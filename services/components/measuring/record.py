@@ -11,6 +11,10 @@ from services.components.measuring.rounding import significant
 from services.components.measuring.stage import Evidence, Stage, stage_of
 from services.components.measuring.volume import volume_um3
 from services.contracts.rows import ChromosomeRow, MeasuredNucleus, NucleusRow
+from services.contracts.values import Value
+from services.imaging.quality.depths import PlaneDepths
+
+_PLACES = ("centroid_z_nm", "middle_z_nm", "z_nm")
 
 
 def measured_nucleus(image: NucleusImage, row: NucleusRow, expected_chromosomes: int) -> MeasuredNucleus:
@@ -94,3 +98,21 @@ def _columns(measures: NucleusMeasures, complexes: tuple[Complex, ...], stage: S
         "sc_swellings": None if is_cut else sum(len(one.swellings) for one in complexes),
         "stage": stage,
     }
+
+
+def at_nominal_depths(measured: MeasuredNucleus, depths: PlaneDepths) -> MeasuredNucleus:
+    """Return the rows of a nucleus with the places in them as the planes' indices tell them, not as deep as measured.
+
+    So a place is found in the label volume, which keeps a plane for each slice.
+    """
+    hanging = {
+        name: tuple(_at_nominal_depth(row, depths) for row in getattr(measured, name))
+        for name in ("chromosomes", "tracks", "contacts", "checks")
+    }
+    return measured.model_copy(update=hanging)
+
+
+def _at_nominal_depth(row: Value, depths: PlaneDepths) -> Value:
+    told = {name: getattr(row, name, None) for name in _PLACES}
+    moved = {name: round(depths.nominal_nm(z_nm), 1) for name, z_nm in told.items() if z_nm is not None}
+    return row.model_copy(update=moved)

@@ -25,7 +25,7 @@ WARM_UP = 8
 GIVE_UP = 20
 RECENT = 12
 REMEMBERED = 64
-_LONGEST_GAP = 4
+LONGEST_GAP = 4
 _SAME_IMAGE = 0.3
 _ALIEN = 0.7
 _UNMILLED_THICKNESS = 0.4
@@ -188,7 +188,7 @@ def judge(memory: Memory, single: SingleScores, reduced: Reduced, beside: Beside
     tuple
         What is remembered from now on, and the verdict.
     """
-    if beside is not None and beside.gap > _LONGEST_GAP:
+    if beside is not None and beside.gap > LONGEST_GAP:
         beside = None
     quantities = _quantities(single, reduced, beside)
     thickness = _thickness(memory, beside)

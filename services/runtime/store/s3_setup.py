@@ -30,6 +30,7 @@ OUTLINES = "*/outlines/*"
 SLICES = ("*/quality/*", "*/digests/*")
 CROPS = "*/nuclei/*/crops/*"
 PLANES = "*/nuclei/*/planes/*"
+DEPTHS = "*/nuclei/*/depths/*"
 VOLUMES = "*/nuclei/*/volume-*"
 REGISTER = f"{keys.REGISTER}/*"
 # What the follower knows of the nuclei so far.
@@ -67,11 +68,13 @@ ACCESS: Mapping[str, Access] = {
         writes=(RAW, "*/ingest/*", "*/requests/refused/*", REGISTER, f"{keys.DEAD_LETTERS}/ingest/*"),
     ),
     "extract-detect": _of_a_handler("extract-detect", [RAW, OUTLINES, *SLICES], [OUTLINES, *SLICES]),
-    "extract-follow": _of_a_handler("extract-follow", [RAW, OUTLINES, *SLICES, SETS, HISTORIES], [CROPS, HISTORIES]),
+    "extract-follow": _of_a_handler(
+        "extract-follow", [RAW, OUTLINES, *SLICES, SETS, HISTORIES], [CROPS, DEPTHS, HISTORIES]
+    ),
     "inference": _of_a_handler("inference", [CROPS, PLANES, MODELS], [PLANES]),
     "postprocess": _of_a_handler("postprocess", [CROPS, PLANES, SETS], [VOLUMES]),
     "components": _of_a_handler(
-        "components", [VOLUMES], [f"{VOLUMES}/components-*", f"{VOLUMES}/volume.ome.zarr/labels/*"]
+        "components", [VOLUMES, DEPTHS], [f"{VOLUMES}/components-*", f"{VOLUMES}/volume.ome.zarr/labels/*"]
     ),
     "trainer": _of_a_handler("trainer", [TRAININGS, MODELS], [f"{keys.TRAININGS}/requests/*", MODELS]),
     # Runs the candidate of a comparison beside inference.

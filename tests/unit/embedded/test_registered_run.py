@@ -88,7 +88,7 @@ class CountingSegmenter(GreySegmenter):
 
 
 def test_another_rule_makes_another_version_without_segmenting_again(undisturbed: Runner, tmp_path: Path) -> None:
-    settings = prepare(undisturbed.out, tmp_path / "kept", registration={"registration_trend": "kept"})
+    settings = prepare(undisturbed.out, tmp_path / "kept", changes={"registration_trend": "kept"})
     CountingSegmenter.crops = 0
     amended = Runner(tmp_path / "kept", settings, parts=Parts(segmenter=CountingSegmenter(VOXEL_NM)))
     assert amended.to_the_end() != undisturbed.manifest()

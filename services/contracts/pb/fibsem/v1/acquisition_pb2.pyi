@@ -114,34 +114,38 @@ class SliceAbsent(_message.Message):
     def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., reason: _Optional[_Union[_common_pb2.AbsenceReason.Value, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class OutlinesDetected(_message.Message):
-    __slots__ = ("slice", "outlines", "outline_count", "digest", "quality")
+    __slots__ = ("slice", "outlines", "outline_count", "digest", "quality", "repairs")
     SLICE_FIELD_NUMBER: _ClassVar[int]
     OUTLINES_FIELD_NUMBER: _ClassVar[int]
     OUTLINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    REPAIRS_FIELD_NUMBER: _ClassVar[int]
     slice: SliceIngested
     outlines: _common_pb2.ArtefactRef
     outline_count: int
     digest: _common_pb2.ArtefactRef
     quality: _common_pb2.ArtefactRef
-    def __init__(self, slice: _Optional[_Union[SliceIngested, _Mapping]] = ..., outlines: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., outline_count: _Optional[int] = ..., digest: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., quality: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ...) -> None: ...
+    repairs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, slice: _Optional[_Union[SliceIngested, _Mapping]] = ..., outlines: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., outline_count: _Optional[int] = ..., digest: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., quality: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ..., repairs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SliceJudged(_message.Message):
-    __slots__ = ("acquisition_id", "z", "troubles", "thickness_nm", "scores", "absent")
+    __slots__ = ("acquisition_id", "z", "troubles", "thickness_nm", "scores", "absent", "repairs")
     ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
     Z_FIELD_NUMBER: _ClassVar[int]
     TROUBLES_FIELD_NUMBER: _ClassVar[int]
     THICKNESS_NM_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FIELD_NUMBER: _ClassVar[int]
+    REPAIRS_FIELD_NUMBER: _ClassVar[int]
     acquisition_id: str
     z: int
     troubles: _containers.RepeatedCompositeFieldContainer[_common_pb2.SliceTrouble]
     thickness_nm: float
     scores: _containers.RepeatedCompositeFieldContainer[_common_pb2.SliceScore]
     absent: _common_pb2.AbsenceReason.Value
-    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., troubles: _Optional[_Iterable[_Union[_common_pb2.SliceTrouble, _Mapping]]] = ..., thickness_nm: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.SliceScore, _Mapping]]] = ..., absent: _Optional[_Union[_common_pb2.AbsenceReason.Value, str]] = ...) -> None: ...
+    repairs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, acquisition_id: _Optional[str] = ..., z: _Optional[int] = ..., troubles: _Optional[_Iterable[_Union[_common_pb2.SliceTrouble, _Mapping]]] = ..., thickness_nm: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[_common_pb2.SliceScore, _Mapping]]] = ..., absent: _Optional[_Union[_common_pb2.AbsenceReason.Value, str]] = ..., repairs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SliceRegistered(_message.Message):
     __slots__ = ("acquisition_id", "z", "first", "transform", "linked", "ncc", "registration")

@@ -30,7 +30,7 @@ class NucleusOpened(_message.Message):
     def __init__(self, acquisition_id: _Optional[str] = ..., nucleus_id: _Optional[str] = ..., z_first: _Optional[int] = ..., canvas: _Optional[_Union[_common_pb2.PixelWindow, _Mapping]] = ..., voxel_size: _Optional[_Union[_common_pb2.VoxelSize, _Mapping]] = ..., grey: _Optional[_Union[_common_pb2.GreyMapping, _Mapping]] = ..., model_set: _Optional[str] = ..., continues: _Optional[str] = ..., registration: _Optional[str] = ...) -> None: ...
 
 class NucleusClosed(_message.Message):
-    __slots__ = ("acquisition_id", "nucleus_id", "z_first", "z_last", "absent", "clipped", "detected_planes", "bridged_planes", "cap_planes")
+    __slots__ = ("acquisition_id", "nucleus_id", "z_first", "z_last", "absent", "clipped", "detected_planes", "bridged_planes", "cap_planes", "depths")
     ACQUISITION_ID_FIELD_NUMBER: _ClassVar[int]
     NUCLEUS_ID_FIELD_NUMBER: _ClassVar[int]
     Z_FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class NucleusClosed(_message.Message):
     DETECTED_PLANES_FIELD_NUMBER: _ClassVar[int]
     BRIDGED_PLANES_FIELD_NUMBER: _ClassVar[int]
     CAP_PLANES_FIELD_NUMBER: _ClassVar[int]
+    DEPTHS_FIELD_NUMBER: _ClassVar[int]
     acquisition_id: str
     nucleus_id: str
     z_first: int
@@ -49,7 +50,8 @@ class NucleusClosed(_message.Message):
     detected_planes: int
     bridged_planes: int
     cap_planes: int
-    def __init__(self, acquisition_id: _Optional[str] = ..., nucleus_id: _Optional[str] = ..., z_first: _Optional[int] = ..., z_last: _Optional[int] = ..., absent: _Optional[_Iterable[_Union[_common_pb2.AbsentPlane, _Mapping]]] = ..., clipped: _Optional[_Iterable[_Union[_common_pb2.Side.Value, str]]] = ..., detected_planes: _Optional[int] = ..., bridged_planes: _Optional[int] = ..., cap_planes: _Optional[int] = ...) -> None: ...
+    depths: _common_pb2.ArtefactRef
+    def __init__(self, acquisition_id: _Optional[str] = ..., nucleus_id: _Optional[str] = ..., z_first: _Optional[int] = ..., z_last: _Optional[int] = ..., absent: _Optional[_Iterable[_Union[_common_pb2.AbsentPlane, _Mapping]]] = ..., clipped: _Optional[_Iterable[_Union[_common_pb2.Side.Value, str]]] = ..., detected_planes: _Optional[int] = ..., bridged_planes: _Optional[int] = ..., cap_planes: _Optional[int] = ..., depths: _Optional[_Union[_common_pb2.ArtefactRef, _Mapping]] = ...) -> None: ...
 
 class CropExtracted(_message.Message):
     __slots__ = ("acquisition_id", "nucleus_id", "z", "kind", "window", "crop", "voxel_size", "grey", "transform", "model_set")
