@@ -172,23 +172,19 @@ def run(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
         voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, wait=watch),
-        profile=profile,
         gaps=gaps,
         models=models.resolve(),
-        whole_field=whole_field,
         **_separation(chromosomes, chromosomes_method, chromosomes_as, small_objects),
         **_files(file_pattern, include, channel, metadata, data_bar_px, contrast, keep_flags),
         **_extent(first_z, last_z, gap_timeout_s),
         **_following(nucleus_area_um2, window_um, registration),
-        slice_thickness=slice_thickness,
-        **_repair(repair or "none"),
+        **_treatment(profile, whole_field, slice_thickness, repair),
     )
     _check(slices, wanted)
     if preview_slices is not None:
-        _preview(out, wanted, preview_slices)
-    else:
-        settled = settle(out, wanted, joined=acquisition is not None)
-        _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
+        return _preview(out, wanted, preview_slices)
+    settled = settle(out, wanted, joined=acquisition is not None)
+    return _end(out, _run(out, settled, watch=watch, metrics_port=metrics_port))
 
 
 def amend(
@@ -449,6 +445,12 @@ def _registration(text: str) -> dict[str, Any]:
     except ValidationError as error:
         raise typer.BadParameter(f"{text!r} is not MODEL[,TREND[,DELAY]]: {error.errors()[0]['msg']}") from error
     return said | ({"registration_delay": int(words[2])} if len(words) > 2 else {})
+
+
+def _treatment(profile: str, whole_field: bool, slice_thickness: str, repair: str | None) -> dict[str, Any]:
+    """Return the settings of what a slice is taken for."""
+    said = {"profile": profile, "whole_field": whole_field, "slice_thickness": slice_thickness}
+    return said | _repair(repair or "none")
 
 
 def _repair(text: str) -> dict[str, Any]:

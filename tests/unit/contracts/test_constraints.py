@@ -74,6 +74,7 @@ SIDES = [None, "Z_LAST", ["UNSPECIFIED"], ["TOP"], [1]]
 NESTED: list[Any] = [None, {}, "message"]
 
 OPTIONAL_HASH = [bad for bad in HASH if bad is not None]
+REPAIRS = [None, 3, "gain", ["de/stripe"], [""]]
 OPTIONAL_REF = [bad for bad in REF if bad is not None]
 OPTIONAL_IDENTIFIER = [bad for bad in IDENTIFIER if bad is not None]
 WHERE: dict[str, list[Any]] = {"acquisition_id": IDENTIFIER, "nucleus_id": IDENTIFIER}
@@ -108,11 +109,12 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
     SliceAbsent: {"acquisition_id": IDENTIFIER, "z": Z, "reason": NAME, "detail": TEXT},
     OutlinesDetected: {
         "slice": NESTED, "outlines": REF, "outline_count": COUNT, "digest": OPTIONAL_REF, "quality": OPTIONAL_REF,
+        "repairs": REPAIRS,
     },
     SliceJudged: {
         "acquisition_id": IDENTIFIER, "z": Z, "troubles": [None, 3, [{}], [{"trouble": "defocus", "severity": 0.5}]],
         "thickness_nm": [-1.0, *[bad for bad in NOT_FINITE if bad is not None]], "scores": [None, 3, [{}]],
-        "absent": [bad for bad in NAME if bad is not None],
+        "absent": [bad for bad in NAME if bad is not None], "repairs": REPAIRS,
     },
     SliceRegistered: {
         "acquisition_id": IDENTIFIER, "z": Z, "first": PLACEMENT, "transform": PLACEMENT, "linked": [None, 2, "maybe"],
@@ -125,6 +127,7 @@ INVALID: dict[type[Value], dict[str, list[Any]]] = {
     NucleusClosed: {
         **WHERE, "z_first": [*Z, 399, 401, 418], "z_last": [*Z, 416, 418], "absent": ABSENT, "clipped": SIDES,
         "detected_planes": [*COUNT, 8, 10], "bridged_planes": [*COUNT, 3, 5], "cap_planes": [*COUNT, 2, 4],
+        "depths": OPTIONAL_REF,
     },
     CropExtracted: {
         **WHERE, "z": Z, "kind": NAME, "window": CANVAS, "crop": REF, "voxel_size": VOXELS, "grey": MAPPING,
