@@ -15,6 +15,7 @@ import functools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -80,7 +81,7 @@ def linear(grey: Grey) -> Grey:
     """Take away the mean along 4 um of what is finer than 500 nm along x: a filter of columns, for comparison."""
     exact = grey.astype(np.float32)
     detail = exact - cv2.blur(exact, (31, 1))
-    return np.clip(np.rint(exact - cv2.blur(detail, (1, 251))), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(exact - cv2.blur(detail, (1, 251))), 0, 255), np.uint8)
 
 
 def curtains(seed: int, strength: float) -> dict[str, object]:
@@ -132,10 +133,11 @@ def times() -> dict[str, object]:
     cv2.setNumThreads(1)
     grey = np.random.default_rng(1).integers(90, 200, (2500, 5000), dtype=np.uint8)
     found: dict[str, object] = {}
-    for name, repair in (
-        ("destripe", lambda: destriped(grey, (4.0, 4.0))),
-        ("gain", lambda: regained(grey, Shift(12.0, 0.1))),
-    ):
+    repairs: dict[str, Callable[[], Grey]] = {
+        "destripe": lambda: destriped(grey, (4.0, 4.0)),
+        "gain": lambda: regained(grey, Shift(12.0, 0.1)),
+    }
+    for name, repair in repairs.items():
         taken = []
         for _ in range(3):
             began = time.process_time()
@@ -153,12 +155,14 @@ def main() -> int:
     options = parser.parse_args()
     uneven = [(51, True), (52, False), *([(51, False), (52, True)] if options.full else [])]
     report: dict[str, list[dict[str, object]]] = {}
-    for name, row in (
-        *(("curtains", functools.partial(curtains, 53, strength)) for strength in (1.0, 3.0)),
+    rows: list[tuple[str, Callable[[], dict[str, object]]]] = [
+        ("curtains", functools.partial(curtains, 53, 1.0)),
+        ("curtains", functools.partial(curtains, 53, 3.0)),
         ("brightness", functools.partial(steps_of_brightness, 54)),
         ("seconds", times),
         *(("thickness", functools.partial(thickness, seed, jumps=jumps)) for seed, jumps in uneven),
-    ):
+    ]
+    for name, row in rows:
         report.setdefault(name, []).append(row())
         print(name, json.dumps(report[name][-1]), flush=True)
     if options.json:

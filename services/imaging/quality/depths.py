@@ -21,8 +21,8 @@ from services.imaging.quality.judging import LONGEST_GAP, WARM_UP
 CERTAIN_DEVIATIONS = 2.5
 """A thickness farther from the median of the run, in robust standard deviations of logarithms, is taken as it is."""
 NOISE_SHARE = 0.4
-"""The power of others: their regression on the true thickness, on phantoms of 16 nm whose slices vary by 15 % and
-slowly by 10 % (tests/benchmarks/bench_thickness_repairs.py)."""
+"""The power of others, about which errors were least on phantoms of 16 nm whose slices vary by 15 % and slowly by 10 %
+(tests/benchmarks/bench_thickness_repairs.py has others)."""
 _THINNEST = 0.05
 _DIGITS = 3
 

@@ -51,7 +51,7 @@ def destriped(grey: Plane, voxel_yx_nm: tuple[float, float]) -> Plane:
         return grey
     height = grey.shape[0]
     full = np.asarray(cv2.resize(stripes, (grey.shape[1], height), interpolation=cv2.INTER_LINEAR), np.float32)
-    return np.clip(np.rint(grey - full), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(grey - full), 0, 255), np.uint8)
 
 
 def stripes_of(grey: Plane, voxel_yx_nm: tuple[float, float]) -> FloatPlane:
@@ -63,12 +63,12 @@ def stripes_of(grey: Plane, voxel_yx_nm: tuple[float, float]) -> FloatPlane:
         return none
     around = 2 * round(_AROUND_NM / voxel_yx_nm[1] / 2) + 1
     exact = grey.astype(np.float32)
-    detail = cv2.subtract(exact, cv2.blur(exact, (around, 1)))
+    detail = np.asarray(cv2.subtract(exact, cv2.blur(exact, (around, 1))), np.float32)
     sample = np.abs(detail[:: max(1, height // 500), :: max(1, width // 500)])
     limit = _CLIP * 1.4826 * float(np.median(sample))
     if limit <= 0:
         return none
-    inside = (np.abs(detail) < limit).astype(np.float32)
+    inside = np.asarray(np.abs(detail) < limit, np.float32)
     np.clip(detail, -limit, limit, out=detail)
     sums, counts = (_banded(part, bands) for part in (detail, inside))
     signs = cv2.GaussianBlur(np.sign(sums), (3, 1), sigmaX=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ VOXEL_NM = 4.0
 TOLD = st.one_of(st.none(), st.just(math.nan), st.floats(0, 50))
 
 
-def steps(measured: dict[int, float | None], last_z: int = 40) -> list[float]:
+def steps(measured: Mapping[int, float | None], last_z: int = 40) -> list[float]:
     depths = plane_depths(measured, 0, last_z, VOXEL_NM)
-    return (np.diff(depths.depths_nm) / VOXEL_NM).round(3).tolist()
+    return [float(step) for step in (np.diff(depths.depths_nm) / VOXEL_NM).round(3)]
 
 
 def varied(count: int = 60, spread: float = 0.1) -> dict[int, float | None]:
