@@ -199,12 +199,11 @@ class ComponentsHandler:
         nucleus, opened = message.nucleus, message.opened
         tables = LabelTables.from_bytes(self._store.get(message.tables))
         summary = json.loads(self._store.get(message.summary))
-        depths = None if nucleus.depths is None else PlaneDepths.from_bytes(self._store.get(nucleus.depths))
         placement = Placement(
             canvas_origin_yx=tuple(summary["canvas_origin_yx"]),
             plane_voxel_zyx_nm=tuple(summary["plane_voxel_nm"]),
             voxel_zyx_nm=opened.voxel_size.zyx_nm,
-            depths=depths,
+            depths=self._depths(nucleus),
         )
         whole = Nucleus(placement.plane_voxel_zyx_nm, clipped=bool(nucleus.clipped))
         separated = separate(tables, whole, self._target, self._method)
@@ -232,6 +231,15 @@ class ComponentsHandler:
             measurements=self._store.put(f"{prefix}/nucleus.json", details.model_dump_json().encode()),
         )
         return (*self._judged(message, separated), Publication("components", measured))
+
+    def _depths(self, nucleus: NucleusClosed) -> PlaneDepths | None:
+        """Return the measured depths of a nucleus's planes; None where slices count as equally thick."""
+        if nucleus.depths is None:
+            return None
+        depths = PlaneDepths.from_bytes(self._store.get(nucleus.depths))
+        if (depths.first_z, depths.last_z) != (nucleus.z_first, nucleus.z_last):
+            raise DepthsFormatError(f"depths of planes {depths.first_z} to {depths.last_z}, not of the nucleus's")
+        return depths
 
     def _recipe_of(self, nucleus: NucleusClosed) -> str:
         """Return the digest of what the rows of a nucleus depend on."""

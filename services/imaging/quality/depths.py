@@ -59,6 +59,11 @@ class PlaneDepths:
     voxel_z_nm: float
     depths_nm: tuple[float, ...]
 
+    @property
+    def last_z(self) -> int:
+        """Index of the last plane."""
+        return self.first_z + len(self.depths_nm) - 1
+
     def at(self, z: int) -> float:
         """Return the depth of a plane.
 
