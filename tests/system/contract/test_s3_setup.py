@@ -31,6 +31,7 @@ RAW = keys.raw_key(ACQUISITION, 1, "0" * 64)
 OUTLINES = keys.outlines_key(ACQUISITION, 1, "0123456789abcdef")
 CROP = keys.crop_key(ACQUISITION, "n0001", 1, "0123456789abcdef")
 PLANES = keys.planes_key(ACQUISITION, "n0001", 1, "0123456789abcdef")
+DEPTHS = keys.depths_key(ACQUISITION, "n0001", 9, "0123456789abcdef")
 COMPONENTS = f"{VOLUME}/components-0123456789abcdef/objects.json"
 NETWORK, SET = "models/networks/sc-0123456789ab/card.json", f"models/sets/{'0' * 64}/set.json"
 CHECKPOINT = "trainings/requests/r1/checkpoints/sc-0123456789ab/0/last.ckpt"
@@ -44,6 +45,7 @@ EVERYTHING = {
     OUTLINES,
     CROP,
     PLANES,
+    DEPTHS,
     f"{VOLUME}/tables",
     f"{VOLUME}/volume.ome.zarr/labels/objects/0/c/0/0/0",
     COMPONENTS,
@@ -66,7 +68,7 @@ MAY_PUT = {
         "dead-letters/ingest/0123456789abcdef",
     },
     "extract-detect": {OUTLINES},
-    "extract-follow": {CROP, f"{ACQUISITION}/steps/extract-follow/00000000"},
+    "extract-follow": {CROP, DEPTHS, f"{ACQUISITION}/steps/extract-follow/00000000"},
     "inference": {PLANES, "runtime/attempts/inference-0.json", "dead-letters/inference/0123456789abcdef"},
     "postprocess": {
         f"{VOLUME}/tables",
@@ -93,7 +95,7 @@ MUST_GET = {
     "extract-follow": {RAW, OUTLINES, SET, f"{ACQUISITION}/steps/extract-follow/00000000"},
     "inference": {CROP, PLANES, NETWORK, SET, "runtime/attempts/inference-0.json"},
     "postprocess": {CROP, PLANES, SET, f"{ACQUISITION}/nuclei/n0001/steps/postprocess/00000000"},
-    "components": {f"{VOLUME}/tables", COMPONENTS},
+    "components": {f"{VOLUME}/tables", COMPONENTS, DEPTHS},
     "trainer": {NETWORK, SET, CHECKPOINT, "trainings/files/0123456789abcdef"},
     "shadow": {CROP, PLANES, NETWORK, SET},
     "torchserve": {NETWORK, SET},
@@ -103,7 +105,7 @@ MUST_NOT_GET = {
     "ingest": {CROP, PLANES},
     "extract-detect": {CROP, PLANES},
     "extract-follow": {PLANES, NETWORK},
-    "inference": {RAW, f"{VOLUME}/tables"},
+    "inference": {RAW, DEPTHS, f"{VOLUME}/tables"},
     "postprocess": {RAW, OUTLINES},
     "components": {RAW, CROP, PLANES},
     "trainer": {RAW, CROP, PLANES},
