@@ -150,7 +150,10 @@ def test_every_recording_rule_has_a_value(prometheus: PrometheusServer) -> None:
 
 def test_of_alerts_that_need_no_patience_those_fire_whose_counters_rise(prometheus: PrometheusServer) -> None:
     """Everything is counted here, faults too; what has to last before it calls does not yet call."""
-    expected = {"Watchdog", "SliceConflict", "HashMismatch", "OffsetReset", "DlqBurst", "RebalanceStorm"}
+    expected = {
+        "Watchdog", "SliceConflict", "HashMismatch", "OffsetReset", "DlqBurst", "RebalanceStorm", "SliceTroubled",
+        "SlicesTroubled",
+    }  # fmt: skip
     prometheus.await_that(lambda: prometheus.alerts() == expected)
 
 

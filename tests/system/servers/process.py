@@ -14,6 +14,9 @@ from pathlib import Path
 LOOK_EVERY_S = 0.1
 PORTS = (15_000, 32_000)
 LAST_LINES = 30
+# Not the generator that property tests set back.
+_PORTS_OF_CHANCE = random.SystemRandom()
+_GIVEN: set[int] = set()
 
 
 class ServerDidNotStartError(RuntimeError):
@@ -21,17 +24,24 @@ class ServerDidNotStartError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a port nobody listens at; a server that finds it taken all the same fails loudly.
+    """Return a port nobody listens at, and that was not returned before.
 
-    Below those that the system gives to outgoing connections: one of these could take it before the server does.
+    Below those that the system gives to outgoing connections: one of these could take it before the server does. A
+    server may be started long after it got its port, and again after it was killed, so each worker of the tests draws
+    from ports of its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))  # noqa: TID251 (xdist says it so)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # noqa: TID251
     while True:
-        port = random.randint(*PORTS)
+        port = _PORTS_OF_CHANCE.randrange(PORTS[0] + worker, PORTS[1], workers)
+        if port in _GIVEN:
+            continue
         with socket.socket() as found:
             try:
                 found.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _GIVEN.add(port)
         return port
 
 
