@@ -197,6 +197,7 @@ def amend(
     repair: Annotated[
         str | None, typer.Option(help="other repairs: destripe, gain, both with a comma, or none")
     ] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="places of slices by all of them at once")] = False,
 ) -> None:
     """Make a new version of a finished run: slices came late, were replaced or removed, or are treated otherwise.
 
@@ -205,14 +206,23 @@ def amend(
     """
     changes = _registration(registration) if registration else {}
     changes |= {"slice_thickness": slice_thickness} if slice_thickness else {}
-    amended(before, out, changes=changes | (_repair(repair) if repair else {}))
+    amended(before, out, changes=changes | (_repair(repair) if repair else {}), refine=refine)
 
 
-def amended(before: Path, out: Path, models: Path | None = None, changes: Mapping[str, object] | None = None) -> None:
-    """Run an amended version, with other networks or other settings where they are given."""
+def amended(
+    before: Path,
+    out: Path,
+    models: Path | None = None,
+    changes: Mapping[str, object] | None = None,
+    *,
+    refine: bool = False,
+) -> None:
+    """Run an amended version, with other networks, other settings or refined places where they are asked for."""
     from services.embedded.amending import prepare, write_identities
 
-    outcome = _run(out, prepare(before, out, models, changes), watch=False, metrics_port=None)
+    with OUT.status("laying all slices on one another" if refine else "taking over what stays"):
+        settings = prepare(before, out, models, changes, refine=refine)
+    outcome = _run(out, settings, watch=False, metrics_port=None)
     _end(out, outcome)
     OUT.print(f"identities: {write_identities(before, out)}")
 

@@ -64,6 +64,11 @@ def slice_digest_key(acquisition_id: str, z: int, recipe: str) -> str:
     return f"{acquisition_id}/digests/z{z:06d}-{recipe}"
 
 
+def places_key(acquisition_id: str, solution: str) -> str:
+    """Key of the places of all slices that a solution over a whole run gave."""
+    return f"{acquisition_id}/places/{solution}"
+
+
 def crop_key(acquisition_id: str, nucleus_id: str, z: int, recipe: str) -> str:
     """Key of one crop with its mask."""
     return f"{acquisition_id}/nuclei/{nucleus_id}/crops/z{z:06d}-{recipe}.tif"

@@ -12,19 +12,27 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from services.contracts.keys import places_key
 from services.embedded.settings import STATE, RunSettings, load, settle
 from services.evaluation.metrics import count_pairs
 from services.evaluation.reading import PredictedNucleus, read_prediction
 from services.evaluation.windows import covered, placed, slabs, volume, whole
+from services.extract.places import Solution
+from services.extract.registering import registration_params
+from services.extract.solving import NothingToSolveError, solve
+from services.runtime.bus.replay import replay_messages
+from services.runtime.bus.sqlite import SqliteBus
+from services.runtime.store.directory import DirectoryStore
 
 IDENTITIES = "identities.csv"
 # What depends on slices, settings and networks alone, never on how far a run was.
-_REUSED = ("outlines", "digests", "quality", "nuclei/*/crops", "nuclei/*/planes")
+_REUSED = ("outlines", "digests", "quality", "places", "nuclei/*/crops", "nuclei/*/planes")
 
 
 class NothingToAmendError(ValueError):
@@ -53,7 +61,12 @@ class Identity:
 
 
 def prepare(
-    before: Path, after: Path, models: Path | None = None, changes: Mapping[str, object] | None = None
+    before: Path,
+    after: Path,
+    models: Path | None = None,
+    changes: Mapping[str, object] | None = None,
+    *,
+    refine: bool = False,
 ) -> RunSettings:
     """Set an amended version up: the settings of a finished run, and what it computed, linked.
 
@@ -68,6 +81,8 @@ def prepare(
     changes
         Other settings, if those are: of registration, or of the thickness of slices, by which planes are put together
         and measured anew, and none is segmented again; of repairs, by which only what they change is.
+    refine
+        Whether final places are found anew, with all slices of the earlier version at once.
 
     Returns
     -------
@@ -77,7 +92,7 @@ def prepare(
     Raises
     ------
     NothingToAmendError
-        If `before` holds no finished run.
+        If `before` holds no finished run, or one without registration is to be refined.
     OtherRunError
         If `after` holds a run of something else.
     """
@@ -86,12 +101,38 @@ def prepare(
         raise NothingToAmendError(f"{before} holds no finished run: finish it first (`fibsem-nuclei finish`)")
     amended: dict[str, object] = {"gaps": "declare"} | ({} if models is None else {"models": models})
     amended |= changes or {}
-    settled = settle(after, RunSettings.model_validate(settings.model_dump() | amended), joined=True)
+    if any(name.startswith("registration") for name in amended):
+        # Other settings give other places than those that were solved for.
+        amended["registration_solution"] = None
+    wanted = RunSettings.model_validate(settings.model_dump() | amended)
+    solution = _solution(before, wanted) if refine else None
+    if solution is not None:
+        wanted = wanted.model_copy(update={"registration_solution": solution.name})
+    settled = settle(after, wanted, joined=True)
     store = Path(STATE) / "store" / settings.acquisition
     for pattern in _REUSED:
         for folder in sorted((before / store).glob(pattern)):
             _link_tree(folder, after / store / folder.relative_to(before / store))
+    if solution is not None:
+        with closing(DirectoryStore(after / STATE / "store", reference_files=True)) as kept:
+            kept.put(places_key(settings.acquisition, solution.name), solution.to_bytes())
     return settled
+
+
+def _solution(before: Path, wanted: RunSettings) -> Solution:
+    """Return where all slices of a run lie by all they have to say of one another; the run stays as it is."""
+    params = registration_params(wanted.registration, wanted.registration_trend, wanted.registration_delay)
+    if params is None:
+        raise NothingToAmendError(f"{before} was run without registration: say how slices are laid, --registration")
+    with ExitStack() as opened:
+        bus = opened.enter_context(closing(SqliteBus(before / STATE / "bus.sqlite")))
+        store = opened.enter_context(closing(DirectoryStore(before / STATE / "store", reference_files=True)))
+        try:
+            return solve(replay_messages(bus, ("outlines",)), store, params)
+        except NothingToSolveError as error:
+            raise NothingToAmendError(
+                f"{before}: {error}; amend it with --registration first, then refine what that gave"
+            ) from error
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -17,6 +17,8 @@ def _said(settings: RunSettings) -> dict[str, object]:
     unsaid: set[str] = set()
     if settings.registration == "none":
         unsaid |= {name for name in RunSettings.model_fields if name.startswith("registration")}
+    if settings.registration_solution is None:
+        unsaid.add("registration_solution")
     if settings.slice_thickness == "nominal":
         unsaid.add("slice_thickness")
     if not settings.repair:

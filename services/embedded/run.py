@@ -30,6 +30,7 @@ from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
 from services.extract.outlook import read_histories
+from services.extract.places import read_solution
 from services.extract.registering import registration_params
 from services.extract.settings import detection_profile, expected_sizes
 from services.imaging.forecasting.advising import advise
@@ -216,6 +217,11 @@ class EmbeddedRun:
             ),
             measured_thickness=settings.slice_thickness == "measured",
             repair=settings.repair,
+            solution=(
+                read_solution(self.store, settings.acquisition, settings.registration_solution)
+                if settings.registration_solution
+                else None
+            ),
             sizes=expected_sizes(settings.profile, settings.nucleus_area_um2),
             least_area_um2=profile.min_area_um2,
         )

@@ -23,6 +23,9 @@ class RunSettings(Method, AcquisitionSettings):
     """Settings of one acquisition's run; those that change results may not change between two starts."""
 
     models: Path = Field(description="folder of published networks")
+    registration_solution: str | None = Field(
+        default=None, description="places that all slices of an earlier version gave together; set by amend --refine"
+    )
 
     def fixed(self) -> dict[str, object]:
         """Return the settings that results depend on, comparable between two starts."""

@@ -32,6 +32,7 @@ from services.extract.following import advance, earliest_needed_z, finish
 from services.extract.judging import SliceJudge, thickness_of
 from services.extract.outlines import Outline, OutlineFormatError, outlines_from_bytes
 from services.extract.outlook import Outlook
+from services.extract.places import Solution
 from services.extract.quality import QualityRecord
 from services.extract.reading import SliceReader
 from services.extract.registering import RegistrationRecord, SliceRegistrar, restored
@@ -85,6 +86,8 @@ class FollowSettings:
         Whether the planes of a nucleus lie as deep as was measured, not as they should.
     repair
         Names of the repairs of slices before crops are cut out.
+    solution
+        Final places that an earlier version found with all its slices.
     sizes, least_area_um2
         Sizes of nuclei expected before any is complete, and the smallest section that detection finds: for forecasts,
         which no result depends on.
@@ -97,6 +100,7 @@ class FollowSettings:
     registration: RegistrationParams | None = None
     measured_thickness: bool = False
     repair: tuple[str, ...] = ()
+    solution: Solution | None = None
     sizes: SizePrior = GERM_LINE
     least_area_um2: float = 4.8
 
@@ -166,7 +170,7 @@ class FollowHandler:
         self._metrics = metrics
         self._reader = RepairingReader(SliceReader(store, keep=2), destripe="destripe" in settings.repair)
         self._judge = SliceJudge(store, metrics)
-        self._registrar = SliceRegistrar(store, settings.registration)
+        self._registrar = SliceRegistrar(store, settings.registration, settings.solution)
         self._acquisitions: dict[str, _Acquisition] = {}
         self._outlines: OrderedDict[str, tuple[Outline, ...]] = OrderedDict()
         self.nuclei_closed = 0

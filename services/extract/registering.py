@@ -16,6 +16,7 @@ from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceRegi
 from services.contracts.values import ArtefactRef, Transform
 from services.extract.digests import DigestFormatError, SliceDigest, digest_from_bytes
 from services.extract.outlines import Outline, OutlineShapeError, make_outline
+from services.extract.places import Solution
 from services.imaging.registration.affine import IDENTITY, Affine
 from services.imaging.registration.pairs import Link, Registrable
 from services.imaging.registration.planes import EmptyPlaneError
@@ -59,6 +60,8 @@ class RegistrationRecord:
         Least step that may be a jump, in pixels of those.
     acquisition_id
         Whose slices; empty before the first.
+    replaced
+        Of the latest slices, those that a solution of an earlier version does not know.
     """
 
     state: RegistrarState = field(default_factory=RegistrarState)
@@ -68,6 +71,7 @@ class RegistrationRecord:
     factor: int = 1
     jump_px: float = 6.0
     acquisition_id: str = ""
+    replaced: tuple[int, ...] = ()
 
     def to_json(self) -> object:
         """Return what `restored` needs; the same record gives the same JSON."""
@@ -96,10 +100,15 @@ class SliceRegistrar:
         Digests of slices.
     params
         How to register; None: not at all.
+    solution
+        Final places that were found with all slices of an earlier version. A slice that it does not know lies beside
+        the one before it as its first place says.
     """
 
-    def __init__(self, store: ArtefactStore, params: RegistrationParams | None) -> None:
-        self._store, self._params = store, params
+    def __init__(
+        self, store: ArtefactStore, params: RegistrationParams | None, solution: Solution | None = None
+    ) -> None:
+        self._store, self._params, self._solution = store, params, solution
         self._planes: dict[str, Registrable | None] = {}
 
     @property
@@ -107,7 +116,9 @@ class SliceRegistrar:
         """Digest of the settings; None where nothing is registered."""
         if self._params is None:
             return None
-        return digest({**dataclasses.asdict(self._params), "jump_nm": LEAST_JUMP_NM, "version": STAGE_VERSION})
+        solved = {} if self._solution is None else {"solution": self._solution.name}
+        settings = {**dataclasses.asdict(self._params), "jump_nm": LEAST_JUMP_NM, "version": STAGE_VERSION}
+        return digest(settings | solved)
 
     def settle(
         self, record: RegistrationRecord, waiting: Waiting, first_z: int, last_z: int | None
@@ -219,6 +230,9 @@ class SliceRegistrar:
             return self._told(record, ready)
         plane = self._plane(record, message)
         params = self._scaled(record)
+        if self._solution is not None and self._solution.of(z, _digest_ref(message).sha256) is None:
+            oldest_z = min((placed.z for placed in record.state.recent), default=z)
+            record.replaced = (*(past for past in record.replaced if past >= oldest_z), z)
         links: tuple[Link, ...] = ()
         if plane is not None:
             links = link_slice(record.state, z, plane, lambda past: self._past(record, past), params.model)
@@ -267,6 +281,7 @@ class SliceRegistrar:
             raise PermanentError("damaged_digest", f"{ref.key}: {error}") from error
 
     def _told(self, record: RegistrationRecord, ready: Sequence[Registered]) -> list[SliceRegistered]:
+        ready = [self._solved(record, one) for one in ready]
         record.placed |= {one.z: one for one in ready}
         return [
             SliceRegistered(
@@ -280,6 +295,20 @@ class SliceRegistrar:
             )
             for one in ready
         ]
+
+    def _solved(self, record: RegistrationRecord, one: Registered) -> Registered:
+        """Return a slice at its place by the solution, if there is one."""
+        if self._solution is None:
+            return one
+        known = self._solution.slices.keys() - set(record.replaced)
+        firsts = {placed.z: placed.first for placed in record.state.recent if placed.z in known and placed.z <= one.z}
+        if not firsts:
+            return one
+        beside = max(firsts)
+        final = Affine(*self._solution.slices[beside].place)
+        if beside != one.z:
+            final = final.after(firsts[beside].inverse().after(one.first))
+        return dataclasses.replace(one, final=final)
 
 
 def registration_params(model: str, trend: Trend, delay: int) -> RegistrationParams | None:

@@ -301,12 +301,14 @@ def _path(recent: tuple[Placed, ...], index: int, stop: int) -> NDArray[np.float
     """
     path = [np.array(one.path) for one in recent[:index]]
     for number in range(index, stop):
-        step = np.zeros(6)
-        if number:
-            step += recent[number - 1].place.inverse().after(recent[number].place).numbers
-            step -= IDENTITY.numbers
+        step = step_between(recent[number - 1].place, recent[number].place) if number else np.zeros(6)
         path.append(step + (path[-1] if path else 0.0))
     return np.array(path)
+
+
+def step_between(before: Affine, after: Affine) -> NDArray[np.float64]:
+    """Return the step from place to place as six numbers, in pixels of the first; those of the matrix less 1 and 0."""
+    return np.array(before.inverse().after(after).numbers) - np.array(IDENTITY.numbers)
 
 
 def _six(values: NDArray[np.float64]) -> Six:
@@ -356,23 +358,3 @@ def registered_all(
         found |= {one.z: one for one in ready}
     _, ready = finish(state, params)
     return found | {one.z: one for one in ready}, tuple(links)
-
-
-def refined(found: Mapping[int, Registered], links: Collection[Link], lever_px: float) -> dict[int, Affine]:
-    """Return the places that fit all links of a run best: the solution of its end, before the rule of the trend.
-
-    Parameters
-    ----------
-    found, links
-        What `registered_all`, or a stream, gave.
-    lever_px
-        Half the diagonal of a plane.
-
-    Returns
-    -------
-    dict
-        Places by z; the first slice stays where it was.
-    """
-    first = min(found)
-    places = {z: one.first for z, one in found.items()}
-    return {first: places[first]} | solved(places, links, set(found) - {first}, lever_px)

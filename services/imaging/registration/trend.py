@@ -80,13 +80,23 @@ def parted(path_yx_px: Path, z: Sequence[int], at: int, least_jump_px: float) ->
     ([8.0, 4.0], [40.0, 0.0])
     """
     smooth = without_jumps(path_yx_px, least_jump_px)
-    jumped = path_yx_px[at] - smooth[at]
+    return line_at(smooth, z, at), path_yx_px[at] - smooth[at]
+
+
+def line_at(path_yx_px: Path, z: Sequence[int], at: int) -> Path:
+    """Return the line that fits a path best, at one of its places; the place itself where fewer than three are known.
+
+    Examples
+    --------
+    >>> line_at(np.array([[0, 1], [3, 1], [3, 1], [6, 1]], float), range(4), 1).round(6).tolist()
+    [2.1, 1.0]
+    """
     if len(z) < 3:
-        return np.array(smooth[at]), jumped
+        return np.array(path_yx_px[at])
     depth = np.asarray(z, np.float64)
     from_mean = depth - depth.mean()
-    slope = (from_mean[:, None] * smooth).sum(axis=0) / float((from_mean * from_mean).sum())
-    return np.asarray(smooth.mean(axis=0) + slope * from_mean[at]), jumped
+    slope = (from_mean[:, None] * path_yx_px).sum(axis=0) / float((from_mean * from_mean).sum())
+    return np.asarray(path_yx_px.mean(axis=0) + slope * from_mean[at])
 
 
 def without_jumps(path_yx_px: Path, least_px: float) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import shutil
 from collections.abc import Sequence
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
-from services.embedded.amending import prepare
+from services.embedded.amending import NothingToAmendError, prepare
 from services.embedded.run import Parts
+from services.embedded.settings import RUN_FILE
 from services.ingest.requests import FinishAcquisition, RequestBox
 from services.runtime.segmenter.port import Normalisation, Plane, Segmented
 from tests.support.grey_segmenter import GreySegmenter
-from tests.support.moved_toy import stage_yx_px, write_moved_toy
-from tests.support.toy_acquisition import VOXEL_NM, Runner, toy_settings
+from tests.support.moved_toy import moved_slice, stage_yx_px, write_moved_toy
+from tests.support.toy_acquisition import VOXEL_NM, Runner, slice_name, toy_settings
 from tests.unit.embedded.test_run import ProcessDiedError, dying, finished, turns, watching
 
 REGISTERED = {"registration": "translation", "registration_trend": "zero"}
@@ -94,3 +97,84 @@ def test_another_rule_makes_another_version_without_segmenting_again(undisturbed
     assert amended.to_the_end() != undisturbed.manifest()
     assert CountingSegmenter.crops == 0
     assert not np.allclose(places(amended.out), places(undisturbed.out))
+
+
+def straightness_px(out: Path) -> float:
+    """Return how unsteady slices lie after registration, rms of steps from slice to slice, in pixels."""
+    return float(np.sqrt((np.diff(places(out) - stage_yx_px(), axis=0) ** 2).sum(axis=1).mean()))
+
+
+def refining(before: Path, after: Path, **changes: str) -> Runner:
+    """Return a run of a version whose slices are placed by all of them at once."""
+    settings = prepare(before, after, registration=changes, refine=True)
+    return Runner(after, settings, parts=Parts(segmenter=CountingSegmenter(VOXEL_NM)))
+
+
+@pytest.fixture(scope="module")
+def refined(undisturbed: Runner, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    CountingSegmenter.crops = 0
+    runner = refining(undisturbed.out, tmp_path_factory.mktemp("versions") / "refined")
+    runner.to_the_end()
+    return runner
+
+
+def test_refined_places_make_another_version_without_segmenting_again(undisturbed: Runner, refined: Runner) -> None:
+    assert CountingSegmenter.crops == 0
+    assert refined.manifest() != undisturbed.manifest()
+    assert straightness_px(refined.out) <= straightness_px(undisturbed.out)
+    off = places(refined.out) - stage_yx_px()
+    assert np.sqrt(((off - off.mean(axis=0)) ** 2).sum(axis=1).mean()) < 1.0
+    said = json.loads((refined.out / "provenance.json").read_text())["settings"]
+    assert said["registration_solution"]
+    assert "registration_solution" not in json.loads((undisturbed.out / "provenance.json").read_text())["settings"]
+
+
+def test_refined_first_places_are_those_of_the_earlier_version(undisturbed: Runner, refined: Runner) -> None:
+    def first(out: Path) -> list[tuple[str, str]]:
+        with (out / "transforms.csv").open(newline="") as table:
+            return [(row["first_shift_y_px"], row["first_shift_x_px"]) for row in csv.DictReader(table)]
+
+    assert first(refined.out) == first(undisturbed.out)
+
+
+def test_a_refined_version_made_again_or_killed_meanwhile_has_the_same_bytes(
+    undisturbed: Runner, refined: Runner, tmp_path: Path
+) -> None:
+    assert refining(undisturbed.out, refined.out).to_the_end() == refined.manifest()
+    for kill in range(4):
+        again = refining(undisturbed.out, tmp_path / "again")
+        parts = Parts(segmenter=GreySegmenter(VOXEL_NM), store=dying(23 * kill + 3, durable=kill % 2 == 0))
+        try:
+            Runner(again.out, again.settings, parts=parts).to_the_end()
+        except ProcessDiedError:
+            continue
+    assert refining(undisturbed.out, tmp_path / "again").to_the_end() == refined.manifest()
+
+
+def test_a_slice_that_was_replaced_since_lies_beside_the_one_before_it(
+    refined: Runner, slices: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slices"
+    shutil.copytree(slices, folder)
+    # The stage stood elsewhere when this slice was taken again.
+    stage = stage_yx_px()
+    stage[20] += (3, -4)
+    tifffile.imwrite(folder / slice_name(20), moved_slice(20, stage))
+    settings = prepare(refined.out, tmp_path / "late").model_copy(update={"slices": (folder,)})
+    late = Runner(tmp_path / "late", settings)
+    (late.out / RUN_FILE).unlink()
+    late.to_the_end()
+    before, after = places(refined.out), places(late.out)
+    others = np.arange(len(before)) != 20
+    assert np.array_equal(after[others], before[others])
+    assert after[20] - before[20] == pytest.approx((3, -4), abs=0.5)
+
+
+def test_a_run_without_registration_is_not_refined(slices: Path, tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "plain", toy_settings(slices, last_z=5))
+    runner.to_the_end()
+    with pytest.raises(NothingToAmendError, match="without registration"):
+        prepare(runner.out, tmp_path / "refined", refine=True)
+    with pytest.raises(NothingToAmendError, match="amend it with --registration first"):
+        prepare(runner.out, tmp_path / "refined", registration=REGISTERED, refine=True)
+    assert not (tmp_path / "refined").exists()

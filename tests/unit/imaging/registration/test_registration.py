@@ -17,13 +17,14 @@ from services.imaging.registration.graph import extended, solved
 from services.imaging.registration.pairs import Link, Registrable, register_pair
 from services.imaging.registration.planes import EmptyPlaneError, Pyramid, reduced, reduction_of
 from services.imaging.registration.refinement import refine
+from services.imaging.registration.solution import refined, ruled
 from services.imaging.registration.stream import (
+    Registered,
     RegistrarState,
     RegistrationOrderError,
     RegistrationParams,
     RegistrationValueError,
     place,
-    refined,
     registered_all,
     skip,
 )
@@ -262,15 +263,47 @@ def test_settings_out_of_range_are_refused() -> None:
         RegistrationParams(delay=-1)
 
 
+def firsts_of(found: dict[int, Registered]) -> dict[int, Affine]:
+    return {z: one.first for z, one in found.items()}
+
+
 def test_the_solution_of_the_end_holds_every_link_at_once() -> None:
     stages = wandering(20, jump_z=9)
     found, links = registered_all(stack(stages), ZERO)
-    places = refined(found, links, 90.0)
+    places = refined(firsts_of(found), links, 90.0)
     assert sorted(places) == list(range(20))
     assert rms_px(places, stages) < 0.3
     before = sum(off_px(found[link.fixed_z].first.after(link.to_fixed), found[link.moving_z].first) for link in links)
     after = sum(off_px(places[link.fixed_z].after(link.to_fixed), places[link.moving_z]) for link in links)
     assert after <= before + 1e-6
+
+
+def test_in_the_solution_of_the_end_a_slice_that_agrees_with_none_goes_with_the_one_before_it() -> None:
+    truth, links = chain(12, back=(1, 2, 4))
+    firsts = truth | {z: Affine(shift_y=9.0).after(truth[z]) for z in range(5, 12)} | {7: Affine(shift_y=33.0)}
+    places = refined(firsts, [link for link in links if 7 not in (link.fixed_z, link.moving_z)], 90.0)
+    assert off_px(places[7], places[6].after(firsts[6].inverse().after(firsts[7]))) < 0.01
+    assert all(off_px(places[z], truth[z]) < 0.1 for z in places if z != 7)
+
+
+def test_in_the_solution_of_the_end_the_slow_part_is_read_from_both_sides() -> None:
+    bend = {z: Affine(shift_y=0.05 * (z - 40) ** 2 / 4) for z in range(80)}
+    jitter = {z: Affine(shift_y=1.5 * (-1) ** z).after(bend[z]) for z in bend}
+    params = RegistrationParams("translation", "kept", window=9, jump_px=20.0)
+    left = {z: place.inverse().after(jitter[z]) for z, place in ruled(jitter, params).items()}
+    assert max(abs(left[z].shift_y - bend[z].shift_y) for z in range(4, 76)) < 0.4
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 90), st.floats(-3, 3), st.floats(-3, 3), st.integers(0, 99), st.integers(3, 64))
+def test_by_the_rule_kept_a_straight_slope_stays_and_by_zero_it_goes(
+    count: int, slope_y: float, slope_x: float, first_z: int, window: int
+) -> None:
+    leaning = {first_z + z: Affine(shift_y=slope_y * z, shift_x=slope_x * z) for z in range(count)}
+    kept = ruled(leaning, RegistrationParams("translation", "kept", window=window))
+    drift = ruled(leaning, RegistrationParams("translation", "zero", window=window))
+    assert all(off_px(kept[z], IDENTITY) < 1e-6 for z in leaning)
+    assert all(off_px(drift[z], leaning[z]) < 1e-6 for z in leaning)
 
 
 # The graph
