@@ -281,6 +281,8 @@ class FollowHandler:
         placed, last_z = acquisition.registration, finished.z_last if finished else None
         settled = self._registrar.settle(placed, acquisition.waiting, opened.z_first, last_z)
         publications = [Publication("transforms", told) for told in settled]
+        if unlinked := sum(not told.linked for told in settled):
+            self._metrics.increment("fibsem_slices_unlinked_total", unlinked, acquisition=opened.acquisition_id)
         state = acquisition.state or FollowerState()
         next_z = opened.z_first if acquisition.state is None else state.next_z
         while next_z in acquisition.waiting and self._registrar.may_follow(placed, next_z):

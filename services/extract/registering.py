@@ -36,7 +36,7 @@ from services.runtime.errors import PermanentError
 from services.runtime.store.port import ArtefactStore
 
 # Raised by hand when the same digests give other places.
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 LEAST_JUMP_NM = 200.0
 
 Waiting = Mapping[int, OutlinesDetected | SliceAbsent]

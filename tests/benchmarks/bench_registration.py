@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,13 +36,13 @@ from skimage.registration import phase_cross_correlation
 from services.imaging.registration.affine import IDENTITY, Affine
 from services.imaging.registration.pairs import Registrable, register_pair
 from services.imaging.registration.planes import reduced, reduction_of
+from services.imaging.registration.solution import refined, ruled
 from services.imaging.registration.stream import RegistrationParams, registered_all
 from services.simulator.phantom import Phantom
 from services.simulator.simulate import spec_for
 
 Stack = npt.NDArray[np.uint8]
 Pair = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Affine]
-PAD_PX = 24
 DELAY = 4
 
 
@@ -50,6 +52,10 @@ class Registered:
 
     places: list[Affine]
     seconds: float
+
+
+Method = Callable[[Stack], Registered]
+Window = tuple[slice, slice]
 
 
 def _of_matrix(matrix: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Affine:
@@ -91,12 +97,16 @@ def phase(fixed: Stack, moving: Stack) -> Affine:
     return Affine(shift_y=float(y), shift_x=float(x))
 
 
-def ours(planes: Stack, model: str, trend: str) -> Registered:
-    """Register as a stream does."""
+def ours(planes: Stack, model: str, trend: str, *, whole_run: bool = False) -> Registered:
+    """Register as a stream does, or by all slices at once besides."""
     began = time.process_time()
     params = RegistrationParams(model, trend, DELAY)  # type: ignore[arg-type]
-    found, _ = registered_all({z: Registrable(plane) for z, plane in enumerate(planes)}, params)
-    return Registered([found[z].final for z in range(len(planes))], (time.process_time() - began) / len(planes))
+    found, links = registered_all({z: Registrable(plane) for z, plane in enumerate(planes)}, params)
+    places = {z: one.final for z, one in found.items()}
+    if whole_run:
+        lever_px = math.hypot(*((size - 1) / 2 for size in planes.shape[1:]))
+        places = ruled(refined({z: one.first for z, one in found.items()}, links, lever_px), params)
+    return Registered([places[z] for z in range(len(planes))], (time.process_time() - began) / len(planes))
 
 
 def chained(planes: Stack, pair: Pair) -> Registered:
@@ -107,7 +117,7 @@ def chained(planes: Stack, pair: Pair) -> Registered:
     return Registered(places, (time.process_time() - began) / len(planes))
 
 
-def methods() -> Iterator[tuple[str, Callable[[Stack], Registered]]]:
+def methods() -> Iterator[tuple[str, Method]]:
     """Yield what is compared; ours three times among the others, so that a busy machine meets all alike."""
     yield "ours, translation", lambda planes: ours(planes, "translation", "zero")
     yield "phase correlation (scikit-image)", lambda planes: chained(planes, phase)
@@ -116,6 +126,7 @@ def methods() -> Iterator[tuple[str, Callable[[Stack], Registered]]]:
     yield "pystackreg, translation", lambda planes: chained(planes, stackreg("TRANSLATION"))
     yield "pystackreg, rigid", lambda planes: chained(planes, stackreg("RIGID_BODY"))
     yield "ours, affine", lambda planes: ours(planes, "affine", "zero")
+    yield "ours, affine, refined", lambda planes: ours(planes, "affine", "zero", whole_run=True)
     yield "ECC (OpenCV), affine", lambda planes: chained(planes, ecc(cv2.MOTION_AFFINE))
     yield "pystackreg, affine", lambda planes: chained(planes, stackreg("AFFINE"))
 
@@ -174,28 +185,74 @@ def fib25(data: Path, slices: int) -> None:
     """Move real slices by known maps; compare with the same method on the slices as they were."""
     for name in ("sample2_raw_z000-149", "sample1_raw_z000-099_unlabelled"):
         whole = tifffile.imread(data / "fib25" / f"{name}.tif")[:slices]
-        untouched = np.ascontiguousarray(whole[:, PAD_PX:-PAD_PX, PAD_PX:-PAD_PX])
         for stretch in (0.0, 0.01):
             truth = unsteady(len(whole), 10.0, 1, stretch)
-            # A slice shows what lies at its place: pixel p of it is tissue at place(p).
-            shown = applied(whole, [place.inverse() for place in truth])
-            moved = np.ascontiguousarray(shown[:, PAD_PX:-PAD_PX, PAD_PX:-PAD_PX])
+            window = _window(whole.shape, truth)
+            moved = shown(whole, truth, window)
             print(f"\n{name}, scale jitter {100 * stretch:.0f} %: {moved.shape} at 10 nm")
-            compare(moved, truth, untouched)
+            compare(moved, truth, partial(own_motion, whole=whole, window=window, truth=truth))
 
 
-def compare(moved: Stack, truth: list[Affine], untouched: Stack | None) -> None:
-    """Print a row for every method."""
+def shown(whole: Stack, truth: list[Affine], window: Window) -> Stack:
+    """Return what a stage shows of slices: pixel p of the window is tissue at place(p), and all of it is tissue."""
+    y, x = ((size - 1) / 2 for size in whole.shape[1:])
+    off = (_middle(window)[0] - y, _middle(window)[1] - x)
+    moved = applied(whole, [place.about(off).inverse() for place in truth])
+    return np.ascontiguousarray(moved[:, *window])
+
+
+def _window(shape: tuple[int, ...], truth: list[Affine]) -> Window:
+    """Return the largest field whose slices show tissue alone, wherever the stage stands."""
+    shifts = np.array([(place.shift_y, place.shift_x) for place in truth])
+    # What is stretched reaches further, and cubic interpolation by two pixels more.
+    room = [math.ceil(max(place.distortion for place in truth) * size / 2) + 2 for size in shape[1:]]
+    low, high = -np.floor(shifts.min(axis=0)) + room, np.ceil(shifts.max(axis=0)) + room
+    y, x = (slice(int(a), int(size - b)) for a, b, size in zip(low, high, shape[1:], strict=True))
+    return y, x
+
+
+def _middle(window: Window) -> tuple[float, float]:
+    y, x = ((part.start + part.stop - 1) / 2 for part in window)
+    return y, x
+
+
+def own_motion(method: Method, whole: Stack, window: Window, truth: list[Affine]) -> list[Affine]:
+    """Return what a method sees moving in slices as they were, over the tissue that is in view when they are moved.
+
+    Tissue that is in view before the jump, tissue behind it, and between the two slices beside it what both show: other
+    tissue moves otherwise from slice to slice, which is no error of a method.
+    """
+    jump = len(whole) // 2
+    by = round(truth[jump].shift_y), round(truth[jump].shift_x)
+    behind = tuple(slice(part.start + d, part.stop + d) for part, d in zip(window, by, strict=True))
+    behind = tuple(
+        slice(max(0, part.start), min(size, part.stop)) for part, size in zip(behind, whole.shape[1:], strict=True)
+    )
+    both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(window, behind, strict=True))
+    middle = _middle(window)
+
+    def seen(part: Window, first: int, stop: int) -> list[Affine]:
+        places = method(np.ascontiguousarray(whole[first:stop, *part])).places
+        off = (_middle(part)[0] - middle[0], _middle(part)[1] - middle[1])
+        return [places[0].inverse().after(place).about(off) for place in places]
+
+    before = seen(window, 0, jump)
+    across = before[-1].after(seen((both[0], both[1]), jump - 1, jump + 1)[1])
+    return before + [across.after(step) for step in seen((behind[0], behind[1]), jump, len(whole))]
+
+
+def _places_of(planes: Stack, method: Method) -> list[Affine]:
+    return method(planes).places
+
+
+def compare(moved: Stack, truth: list[Affine], own: Callable[[Method], list[Affine]]) -> None:
+    """Print a row for every method; `own` is what it sees moving where no stage moved, which is no error of it."""
     points = grid(moved.shape[1:])
     print(f"neighbour NCC raw {neighbour_ncc(moved, [IDENTITY] * len(moved)):.3f}, by the truth "
           f"{neighbour_ncc(moved, truth):.3f}")  # fmt: skip
     for name, method in methods():
         found = method(moved)
-        target = truth
-        if untouched is not None:
-            # What the method sees moving in the slices as they were is no error of it.
-            own = method(untouched).places
-            target = [mine.after(place) for mine, place in zip(own, truth, strict=True)]
+        target = [mine.after(place) for mine, place in zip(own(method), truth, strict=True)]
         off = np.array([a.points(points) - b.points(points) for a, b in zip(found.places, target, strict=True)])
         middle, everywhere = residual_px(off)
         ncc = neighbour_ncc(moved, found.places)
@@ -224,7 +281,7 @@ def phantom(slices: int, pictures: Path | None) -> None:
         moved, still, places = phantom_stack(slices, stretch)
         print(f"\nphantom, scale jitter {100 * stretch:.0f} %: {moved.shape} at 16 nm; NCC of a steady stage "
               f"{neighbour_ncc(still, [IDENTITY] * len(still)):.3f}")  # fmt: skip
-        compare(moved, places, still)
+        compare(moved, places, partial(_places_of, still))
         if pictures is not None and not stretch:
             section(pictures / "phantom.png", moved, ours(moved, "affine", "zero").places)
 
@@ -334,8 +391,7 @@ def main() -> None:
             if asked.pictures is not None:
                 whole = tifffile.imread(asked.data / "fib25" / "sample2_raw_z000-149.tif")[: asked.slices]
                 truth = unsteady(len(whole), 10.0, 1, 0.0)
-                moved = applied(whole, [place.inverse() for place in truth])[:, PAD_PX:-PAD_PX, PAD_PX:-PAD_PX]
-                moved = np.ascontiguousarray(moved)
+                moved = shown(whole, truth, _window(whole.shape, truth))
                 section(asked.pictures / "fib25.png", moved, ours(moved, "affine", "kept").places, thick=2)
         case "phantom":
             phantom(asked.slices, asked.pictures)

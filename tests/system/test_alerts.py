@@ -60,7 +60,7 @@ FIRED_BELOW = frozenset({
     "AcquisitionStalled", "BacklogGrowing", "ClockSkew", "CrashLoop", "DependencyDown", "DiskAlmostFull",
     "DiskWillFill", "DlqBurst", "DlqNonEmpty", "FallingBehind", "HashMismatch", "InferenceCanaryFailed", "OffsetReset",
     "NucleusLeavesField", "PipelineStuck", "QualityDrift", "RebalanceStorm", "SliceConflict", "SliceGap",
-    "SliceGapWide", "SliceTroubled", "SlicesTroubled", "TargetDown", "Watchdog",
+    "SliceGapWide", "SliceTroubled", "SlicesTroubled", "SlicesUnlinked", "TargetDown", "Watchdog",
 })  # fmt: skip
 # A ledger that does not close would be a defect of ours: no fault from outside brings it about (promtool tests it).
 NEVER = frozenset({"SliceUnaccounted"})
@@ -225,14 +225,19 @@ def test_what_goes_wrong_with_field_and_images_calls_by_name(small_system: Syste
     system = small_system
     system.slices, system.watch = tmp_path / "slices", True
     system.slices.mkdir()
+    system.extra["FIBSEM_METHOD__REGISTRATION"] = "translation"
     # The stage drifts: the first nucleus would be cut near z 36, and is brought back before.
     stage = np.zeros((PLANES, 2), np.int64)
     stage[:31, 1] = np.rint(np.linspace(-24, 12, 31))
-    blank = (40, 42, 44)
+    blank, strange = (40, 42, 44), (47, 49, 51)
 
     def deliver(first: int, last: int) -> None:
         for z in range(first, last + 1):
-            pixels = np.full(FIELD, 128, np.uint8) if z in blank else moved_slice(z, stage)
+            pixels = moved_slice(z, stage)
+            if z in blank:
+                pixels = np.full(FIELD, 128, np.uint8)
+            elif z in strange:
+                pixels = np.random.default_rng(z).integers(0, 256, FIELD, np.uint8)
             tifffile.imwrite(system.slices / slice_name(z), pixels)
 
     with watched(system, ("ingest", "extract-detect", "extract-follow"), tmp_path, rows, FOLDER_FACTOR) as calls:
@@ -241,7 +246,7 @@ def test_what_goes_wrong_with_field_and_images_calls_by_name(small_system: Syste
             deliver(31, 39)
         deliver(40, PLANES - 1)
         calls.await_call("SliceTroubled", reason="blank")
-        with calls.fault("three blank slices", "SlicesTroubled"):
+        with calls.fault("three blank slices, and three of noise", "SlicesTroubled", "SlicesUnlinked"):
             pass
         calls.await_silence("SliceTroubled", reason="blank")
 

@@ -152,7 +152,7 @@ def test_of_alerts_that_need_no_patience_those_fire_whose_counters_rise(promethe
     """Everything is counted here, faults too; what has to last before it calls does not yet call."""
     expected = {
         "Watchdog", "SliceConflict", "HashMismatch", "OffsetReset", "DlqBurst", "RebalanceStorm", "SliceTroubled",
-        "SlicesTroubled",
+        "SlicesTroubled", "SlicesUnlinked",
     }  # fmt: skip
     prometheus.await_that(lambda: prometheus.alerts() == expected)
 

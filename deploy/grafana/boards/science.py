@@ -80,6 +80,17 @@ TROUBLES = Row(
             width=6,
             runbook="SlicesTroubled",
         ),
+        Panel(
+            "Slices that agree with none before them",
+            "Of the last hour, where slices are registered. They lie where the one before them lies.",
+            (Query(f"fibsem:slices_unlinked:increase1h{ONE}", "{{acquisition}}"),),
+            kind="steps",
+            unit="none",
+            width=24,
+            warn=1,
+            alarm=3,
+            runbook="SlicesUnlinked",
+        ),
     ),
 )
 

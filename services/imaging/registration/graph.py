@@ -95,7 +95,8 @@ def _steps(
     right = np.zeros((len(order), 6))
     for link in links:
         residual = _residual(places, link, lever_px)
-        weight = weight_of(link) * _trust(float(np.hypot(*residual[4:])))
+        # A link that turns or stretches otherwise than all others do is as wrong as one that lies elsewhere.
+        weight = weight_of(link) * _trust(float(np.sqrt((residual**2).sum())))
         moving, fixed = order.get(link.moving_z), order.get(link.fixed_z)
         if moving is not None:
             banded[0, moving] += weight

@@ -101,10 +101,13 @@ def _settled(fixed: Level, moving: Level, model: Model, to_moving: Affine) -> Af
     began = to_moving
     for _ in range(_STEPS_FINE if fixed.scale == 1 else _STEPS_COARSE):
         seen, inside = _sampled(fixed, moving, to_moving)
-        if inside.sum() < _LEAST_POINTS:
+        count = np.count_nonzero(inside)
+        if count < _LEAST_POINTS:
             return began
         difference = seen - fixed.at_points[0]
-        step = _step(basis[inside], difference[inside], model, fixed)
+        # Where all points are seen, as they mostly are, nothing is copied to leave some out.
+        some = (basis, difference) if count == len(inside) else (basis[inside], difference[inside])
+        step = _step(*some, model, fixed)
         if step is None:
             return began
         to_moving = to_moving.after(step.inverse())
@@ -132,11 +135,11 @@ def _basis(level: Level, model: Model) -> Vector:
 def _step(basis: Vector, difference: Vector, model: Model, level: Level) -> Affine | None:
     """Solve for the numbers that explain a difference best; None where nothing holds them."""
     # Every third point tells what is usual among them.
-    centred = difference - np.median(difference[::3])
-    spread = float(np.median(np.abs(centred[::3]))) * 1.4826
+    centred = difference - _median(difference[::3])
+    spread = _median(np.abs(centred[::3])) * 1.4826
     if spread == 0:
         return IDENTITY
-    weights = np.clip(1 - (centred / (_TUKEY * spread)) ** 2, 0, None) ** 2
+    weights = np.maximum(1 - (centred / (_TUKEY * spread)) ** 2, 0) ** 2
     weighted = basis * weights[:, None]
     # Without BLAS, whose sums depend on how many threads there are.
     normal = np.einsum("ni,nj->ij", weighted, basis)
@@ -153,6 +156,15 @@ def _step(basis: Vector, difference: Vector, model: Model, level: Level) -> Affi
     if not np.isfinite(found).all():
         return None
     return _map_of(found, model, level)
+
+
+def _median(values: Vector) -> float:
+    """Return the median, as numpy's does; that looks for NaN and for axes first, which takes as long again."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    ordered = np.partition(values, (half - 1, half))
+    return float((ordered[half - 1] + ordered[half]) / 2)
 
 
 def _map_of(found: Vector, model: Model, level: Level) -> Affine:

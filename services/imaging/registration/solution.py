@@ -52,7 +52,9 @@ def ruled(places: Mapping[int, Affine], params: RegistrationParams) -> dict[int,
     """Apply the rule of the trend to all slices of a run.
 
     As in the stream, but the line that tells what is slow is fitted to the slices around each one, not to those before
-    it, and jumps are looked for once in the whole path.
+    it, and jumps are looked for once in the whole path. A line of n places errs four times as much (in variance) at its
+    end as in its middle, so that a quarter of the window around a slice is as steady as the whole one before it, and
+    what counts as slow stays the same.
 
     Parameters
     ----------
@@ -70,10 +72,11 @@ def ruled(places: Mapping[int, Affine], params: RegistrationParams) -> dict[int,
     steps = [np.zeros(6), *(step_between(places[a], places[b]) for a, b in pairwise(zs))]
     path = np.cumsum(steps, axis=0)
     smooth = without_jumps(path, params.jump_px)
+    width = max(3, params.window // 4 | 1)
     found = {}
     for index, z in enumerate(zs):
-        start = max(0, min(index - params.window // 2, len(zs) - params.window))
-        around = slice(start, start + params.window)
+        start = max(0, min(index - width // 2, len(zs) - width))
+        around = slice(start, start + width)
         slow = line_at(smooth[around], zs[around], index - start)
         if params.trend == "zero":
             slow[4:] = 0

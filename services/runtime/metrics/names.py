@@ -34,6 +34,7 @@ CounterName = Literal[
     "fibsem_slices_quarantined_total",
     "fibsem_slices_seen_total",
     "fibsem_slices_troubled_total",
+    "fibsem_slices_unlinked_total",
     "fibsem_trainings_total",
 ]
 GaugeName = Literal[
@@ -178,6 +179,9 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_slices_judged_total": Metric("counter", "Slices whose quality was judged.", ("acquisition",)),
     "fibsem_slices_troubled_total": Metric(
         "counter", "Slices with something wrong, by what it is.", ("acquisition", "reason")
+    ),
+    "fibsem_slices_unlinked_total": Metric(
+        "counter", "Slices that agree with none before them, where slices are registered.", ("acquisition",)
     ),
     "fibsem_slice_trouble_ratio": Metric(
         "gauge", "Worst trouble of the last slice, in thresholds; 0 where it is good.", ("acquisition",)

@@ -59,7 +59,10 @@ SEVERITIES = {
         "FallingBehind", "BacklogGrowing", "DependencyDown", "InferenceCanaryFailed", "DlqBurst", "DiskWillFill",
         "DiskAlmostFull", "OffsetReset", "TargetDown", "NucleusLeavesField", "SlicesTroubled",
     },
-    "ticket": {"SliceGap", "DlqNonEmpty", "RebalanceStorm", "CrashLoop", "ClockSkew", "QualityDrift", "SliceTroubled"},
+    "ticket": {
+        "SliceGap", "DlqNonEmpty", "RebalanceStorm", "CrashLoop", "ClockSkew", "QualityDrift", "SliceTroubled",
+        "SlicesUnlinked",
+    },
     "none": {"Watchdog"},
 }  # fmt: skip
 

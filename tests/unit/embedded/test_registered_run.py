@@ -178,3 +178,16 @@ def test_a_run_without_registration_is_not_refined(slices: Path, tmp_path: Path)
     with pytest.raises(NothingToAmendError, match="amend it with --registration first"):
         prepare(runner.out, tmp_path / "refined", registration=REGISTERED, refine=True)
     assert not (tmp_path / "refined").exists()
+
+
+def test_a_slice_that_agrees_with_none_before_it_is_counted(slices: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "slices"
+    shutil.copytree(slices, folder)
+    other = np.random.default_rng(3).integers(100, 200, moved_slice(0, stage_yx_px()).shape)
+    tifffile.imwrite(folder / slice_name(6), other.astype(np.uint8))
+    runner = Runner(tmp_path / "out", toy_settings(folder, last_z=11, **REGISTERED))
+    with closing(runner.start()) as run:
+        runner.complete(run)
+        assert 'fibsem_slices_unlinked_total{acquisition="toy"} 1.0' in run.metrics.render().decode()
+    with (runner.out / "transforms.csv").open(newline="") as table:
+        assert [row["z"] for row in csv.DictReader(table) if row["linked"].lower() == "false"] == ["6"]

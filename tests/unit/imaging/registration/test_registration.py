@@ -289,7 +289,7 @@ def test_in_the_solution_of_the_end_a_slice_that_agrees_with_none_goes_with_the_
 def test_in_the_solution_of_the_end_the_slow_part_is_read_from_both_sides() -> None:
     bend = {z: Affine(shift_y=0.05 * (z - 40) ** 2 / 4) for z in range(80)}
     jitter = {z: Affine(shift_y=1.5 * (-1) ** z).after(bend[z]) for z in bend}
-    params = RegistrationParams("translation", "kept", window=9, jump_px=20.0)
+    params = RegistrationParams("translation", "kept", window=36, jump_px=20.0)
     left = {z: place.inverse().after(jitter[z]) for z, place in ruled(jitter, params).items()}
     assert max(abs(left[z].shift_y - bend[z].shift_y) for z in range(4, 76)) < 0.4
 
