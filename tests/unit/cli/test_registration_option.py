@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from services.embedded.settings import RunSettings
-from tests.support.toy_acquisition import write_toy
+from services.embedded.amending import NothingToAmendError
+from services.embedded.settings import RunSettings, settle
+from tests.support.toy_acquisition import toy_settings, write_toy
 
 
 @pytest.mark.parametrize("said", ["spline", "rigid,kept,x", "rigid,kept,4,5", "affine,mostly", "translation,zero,-1"])
@@ -25,3 +26,13 @@ def test_a_run_file_from_before_registration_was_there_is_understood() -> None:
     old = {"acquisition": "a", "slices": ["s"], "voxel_size": {"z_nm": 4, "y_nm": 4, "x_nm": 4}, "models": "m"}
     settings = RunSettings.model_validate_json(json.dumps(old))
     assert settings.registration == "none"
+
+
+def test_amend_refines_only_what_was_registered(tmp_path: Path) -> None:
+    before, after = tmp_path / "out", tmp_path / "refined"
+    settle(before, toy_settings(tmp_path / "slices"), joined=True)
+    (before / "MANIFEST.sha256").write_text("")
+    answer = CliRunner().invoke(app, ["amend", str(before), "--out", str(after), "--refine"])
+    assert isinstance(answer.exception, NothingToAmendError)
+    assert "without registration" in str(answer.exception)
+    assert not after.exists()
