@@ -308,7 +308,8 @@ def _path(recent: tuple[Placed, ...], index: int, stop: int) -> NDArray[np.float
 
 def step_between(before: Affine, after: Affine) -> NDArray[np.float64]:
     """Return the step from place to place as six numbers, in pixels of the first; those of the matrix less 1 and 0."""
-    return np.array(before.inverse().after(after).numbers) - np.array(IDENTITY.numbers)
+    step = before.inverse().after(after)
+    return np.array([now - still for now, still in zip(step.numbers, IDENTITY.numbers, strict=True)])
 
 
 def _six(values: NDArray[np.float64]) -> Six:
