@@ -106,7 +106,7 @@ def straightness_px(out: Path) -> float:
 
 def refining(before: Path, after: Path, **changes: str) -> Runner:
     """Return a run of a version whose slices are placed by all of them at once."""
-    settings = prepare(before, after, registration=changes, refine=True)
+    settings = prepare(before, after, changes=changes, refine=True)
     return Runner(after, settings, parts=Parts(segmenter=CountingSegmenter(VOXEL_NM)))
 
 
@@ -176,7 +176,7 @@ def test_a_run_without_registration_is_not_refined(slices: Path, tmp_path: Path)
     with pytest.raises(NothingToAmendError, match="without registration"):
         prepare(runner.out, tmp_path / "refined", refine=True)
     with pytest.raises(NothingToAmendError, match="amend it with --registration first"):
-        prepare(runner.out, tmp_path / "refined", registration=REGISTERED, refine=True)
+        prepare(runner.out, tmp_path / "refined", changes=REGISTERED, refine=True)
     assert not (tmp_path / "refined").exists()
 
 
