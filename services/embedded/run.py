@@ -30,9 +30,9 @@ from services.embedded.timing import REPORT_FILE, SCORES_FILE, StageTimes
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
 from services.extract.outlook import read_histories
-from services.extract.places import read_solution
 from services.extract.registering import registration_params
 from services.extract.settings import detection_profile, expected_sizes
+from services.extract.solving import read_solution
 from services.imaging.forecasting.advising import advise
 from services.imaging.forecasting.wording import sentences
 from services.inference.handler import InferenceHandler

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from services.contracts.keys import places_key, sha256
+from services.contracts.keys import sha256
 from services.imaging.registration.affine import Affine
-from services.runtime.store.port import ArtefactMissingError, ArtefactStore
 
 Six = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -75,18 +74,3 @@ class Solution(BaseModel):
             return cls.model_validate_json(payload)
         except ValidationError as error:
             raise PlacesFormatError(f"not the places of slices: {error.error_count()} faults") from error
-
-
-def read_solution(store: ArtefactStore, acquisition_id: str, name: str) -> Solution:
-    """Return the solution of a name.
-
-    Raises
-    ------
-    ArtefactMissingError, PlacesFormatError
-        If it is not there, or damaged.
-    """
-    key = places_key(acquisition_id, name)
-    ref = store.find(key)
-    if ref is None:
-        raise ArtefactMissingError(f"{key} is gone: give the command of this version again with its --refine")
-    return Solution.from_bytes(store.get(ref))

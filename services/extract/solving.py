@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+from services.contracts.keys import places_key
 from services.contracts.messages import Message, OutlinesDetected, SliceAbsent
 from services.extract.places import Solution, SolvedSlice
 from services.extract.registering import RegistrationRecord, SliceRegistrar
@@ -13,7 +14,7 @@ from services.imaging.registration.affine import Affine
 from services.imaging.registration.pairs import Link
 from services.imaging.registration.solution import refined, ruled
 from services.imaging.registration.stream import RegistrationParams
-from services.runtime.store.port import ArtefactStore
+from services.runtime.store.port import ArtefactMissingError, ArtefactStore
 
 
 class NothingToSolveError(ValueError):
@@ -65,3 +66,18 @@ def solve(outlines: Iterable[Message], store: ArtefactStore, params: Registratio
             if ref is not None
         }
     )
+
+
+def read_solution(store: ArtefactStore, acquisition_id: str, name: str) -> Solution:
+    """Return the solution of a name.
+
+    Raises
+    ------
+    ArtefactMissingError, PlacesFormatError
+        If it is not there, or damaged.
+    """
+    key = places_key(acquisition_id, name)
+    ref = store.find(key)
+    if ref is None:
+        raise ArtefactMissingError(f"{key} is gone: give the command of this version again with its --refine")
+    return Solution.from_bytes(store.get(ref))

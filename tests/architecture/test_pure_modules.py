@@ -32,6 +32,7 @@ SHELLS = {
     "extract/outlook": "keeps in the store what is known of nuclei so far, and measures forecasts",
     "extract/reading": "fetches a slice from the store and names its faults",
     "extract/registering": "fetches the digests of slices from the store and places them in z order",
+    "extract/solving": "fetches the digests of all slices of a run from the store, and places from there",
     "inference/answers": "opens networks on a list of images",
     "inference/catalogue": "reads the cards of a folder of models",
     "ingest/attempts": "writes down in the store which file is about to be read",
