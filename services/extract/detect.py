@@ -111,11 +111,8 @@ class DetectHandler:
     def _outlines(self, message: SliceIngested) -> tuple[ArtefactRef, int]:
         recipe = digest(
             repair_recipe(["destripe"] if self._destripe else [])
+            | _pixels_of(message)
             | {
-                "raw": message.raw.sha256,
-                "page": message.page,
-                "channel": message.channel,
-                "grey": message.grey.model_dump(),
                 "voxel": message.voxel_size.model_dump(),
                 "profile": dataclasses.asdict(self._profile),
                 "whole_field": self._whole_field,
@@ -138,16 +135,7 @@ class DetectHandler:
 
     def _quality(self, message: SliceIngested) -> ArtefactRef | None:
         """Measure the quality of a slice; None where it is too small to be judged."""
-        recipe = digest(
-            {
-                "raw": message.raw.sha256,
-                "page": message.page,
-                "channel": message.channel,
-                "grey": message.grey.model_dump(),
-                "voxel": message.voxel_size.model_dump(),
-                "version": QUALITY_VERSION,
-            }
-        )
+        recipe = digest(_pixels_of(message) | {"voxel": message.voxel_size.model_dump(), "version": QUALITY_VERSION})
         key = quality_key(message.acquisition_id, message.z, recipe)
         known = self._store.find(key)
         if known is not None:
@@ -158,17 +146,19 @@ class DetectHandler:
 
     def _digest(self, message: SliceIngested) -> ArtefactRef:
         """Keep a slice made small."""
-        recipe = digest(
-            {
-                "raw": message.raw.sha256,
-                "page": message.page,
-                "channel": message.channel,
-                "grey": message.grey.model_dump(),
-                "version": DIGEST_VERSION,
-            }
-        )
+        recipe = digest(_pixels_of(message) | {"version": DIGEST_VERSION})
         key = slice_digest_key(message.acquisition_id, message.z, recipe)
         return self._store.find(key) or self._store.put(key, digest_to_bytes(digest_of(self._reader.read(message))))
+
+
+def _pixels_of(message: SliceIngested) -> dict[str, object]:
+    """Return what the pixels of a slice depend on."""
+    return {
+        "raw": message.raw.sha256,
+        "page": message.page,
+        "channel": message.channel,
+        "grey": message.grey.model_dump(),
+    }
 
 
 def _field(shape: tuple[int, ...]) -> Outline:
