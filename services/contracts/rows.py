@@ -289,6 +289,9 @@ class ChromosomeRow(Value):
     sc_path_um, sc_found
         Length of its complex with the gaps drawn through, and the share of that in which there is one; None where the
         method follows none.
+    unreliable_slices
+        How many slices from the first to the last of its objects are absent or have something wrong, by the table of
+        slices. The results fill it in.
     """
 
     nucleus_id: Identifier
@@ -314,6 +317,7 @@ class ChromosomeRow(Value):
     confidence: Fraction | None = None
     sc_path_um: Volume | None = None
     sc_found: Fraction | None = None
+    unreliable_slices: Count | None = None
 
 
 class TrackRow(Value):

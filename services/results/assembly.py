@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -58,11 +59,11 @@ from services.results.volumes import bring_volume, prune_volume
 from services.runtime.store.port import ArtefactStore
 
 LedgerRow = Mapping[str, str | int | None]
-HangingRow = ChromosomeRow | TrackRow | ContactRow | CheckRow | SuspectRow
+HangingRow = TrackRow | ContactRow | CheckRow | SuspectRow
+Hanging = TypeVar("Hanging", bound=HangingRow | ChromosomeRow)
 
 # Tables whose rows come with those of nuclei: their name, their columns, and where a nucleus holds them.
 _HANGING: tuple[tuple[str, pa.Schema, Callable[[MeasuredNucleus], Sequence[HangingRow]]], ...] = (
-    ("chromosomes", CHROMOSOMES_COLUMNS, lambda row: row.chromosomes),
     ("tracks", TRACKS_COLUMNS, lambda row: row.tracks),
     ("contacts", CONTACTS_COLUMNS, lambda row: row.contacts),
     ("checks", CHECKS_COLUMNS, lambda row: row.checks),
@@ -166,6 +167,8 @@ class Results:
             for name, columns, rows_of in _HANGING:
                 write_table(self._out / name, columns, (hanging for row in rows for hanging in _hanging(row, rows_of)))
             write_table(self._out / "objects", OBJECTS_COLUMNS, slices.mark_objects(self._object_rows(nuclei)))
+            chromosomes = (found for row in rows for found in _hanging(row, lambda nucleus: nucleus.chromosomes))
+            write_table(self._out / "chromosomes", CHROMOSOMES_COLUMNS, slices.mark_chromosomes(chromosomes))
             columns = REPAIRED_SLICES_COLUMNS if slices.repaired else SLICES_COLUMNS
             write_table(self._out / "slices", columns, slices.rows())
             if transforms:
@@ -284,7 +287,7 @@ def _without_hanging(row: NucleusRow) -> NucleusRow:
     return NucleusRow(**{name: getattr(row, name) for name in NucleusRow.model_fields})
 
 
-def _hanging(row: NucleusRow, rows_of: Callable[[MeasuredNucleus], Sequence[HangingRow]]) -> Iterator[HangingRow]:
+def _hanging(row: NucleusRow, rows_of: Callable[[MeasuredNucleus], Sequence[Hanging]]) -> Iterator[Hanging]:
     """Yield the rows of another table that come with that of a nucleus."""
     for hanging in rows_of(row) if isinstance(row, MeasuredNucleus) else ():
         _require_own(row.nucleus_id, hanging.nucleus_id)

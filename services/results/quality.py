@@ -1,4 +1,4 @@
-"""The quality of slices in results: a row for each, and how many unreliable ones each nucleus and object spans."""
+"""The quality of slices in results: a row for each, and how many unreliable ones nuclei, chromosomes, objects span."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from services.contracts.messages import Message, SliceJudged
-from services.contracts.rows import NucleusRow, ObjectRow, SliceRow
+from services.contracts.rows import ChromosomeRow, NucleusRow, ObjectRow, SliceRow
 
 _LOG, _SQUARE = "log_", "_pct2"
 _DIGITS = 6
@@ -19,6 +19,8 @@ class SliceBook:
     def __init__(self) -> None:
         self._told: dict[int, SliceJudged] = {}
         self._unreliable: list[int] | None = None
+        # First and last z (half open) of the objects of every chromosome of every nucleus.
+        self._extents: dict[tuple[str, int], tuple[int, int]] = {}
 
     def take(self, message: Message) -> None:
         """Take in a message if it is about the quality of a slice; the last one about a slice stands."""
@@ -49,10 +51,28 @@ class SliceBook:
             yield row.model_copy(update={"unreliable_slices": counted}) if self._told else row
 
     def mark_objects(self, rows: Iterable[ObjectRow]) -> Iterator[ObjectRow]:
-        """Yield the rows of objects with the number of unreliable slices between their first and last."""
+        """Yield the rows of objects with the number of unreliable slices between their first and last.
+
+        Chromosomes can be marked once those of their objects were yielded.
+        """
         for row in rows:
+            if row.chromosome is not None:
+                first, end = self._extents.get((row.nucleus_id, row.chromosome), (row.z0, row.z1))
+                self._extents[row.nucleus_id, row.chromosome] = min(first, row.z0), max(end, row.z1)
             counted = self.unreliable_in(row.z0, row.z1 - 1)
             yield row.model_copy(update={"unreliable_slices": counted}) if self._told else row
+
+    def mark_chromosomes(self, rows: Iterable[ChromosomeRow]) -> Iterator[ChromosomeRow]:
+        """Yield the rows of chromosomes with the number of unreliable slices from their first object to their last.
+
+        One that no object belongs to is not marked.
+        """
+        for row in rows:
+            extent = self._extents.get((row.nucleus_id, row.chromosome)) if self._told else None
+            if extent is None:
+                yield row
+            else:
+                yield row.model_copy(update={"unreliable_slices": self.unreliable_in(extent[0], extent[1] - 1)})
 
 
 def slice_row(told: SliceJudged) -> SliceRow:

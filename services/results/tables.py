@@ -138,6 +138,7 @@ CHROMOSOMES_COLUMNS = pa.schema(
         ("confidence", pa.float64()),
         ("sc_path_um", pa.float64()),
         ("sc_found", pa.float64()),
+        ("unreliable_slices", pa.int32()),
     ]
 )
 TRACKS_COLUMNS = pa.schema(

@@ -6,7 +6,7 @@ import math
 import random
 
 from services.contracts.messages import SliceJudged
-from services.contracts.rows import NucleusRow, ObjectRow
+from services.contracts.rows import ChromosomeRow, NucleusRow, ObjectRow
 from services.contracts.values import AbsenceReason, SliceScore, SliceTrouble
 from services.results.events import event_of
 from services.results.quality import SliceBook, slice_row
@@ -35,12 +35,21 @@ def nucleus(z_first: int, z_last: int | None) -> NucleusRow:
     return NucleusRow(nucleus_id="n1", z_first=z_first, z_last=z_last, state="open" if z_last is None else "closed")
 
 
-def an_object(z0: int, z1: int) -> ObjectRow:
+def an_object(z0: int, z1: int, chromosome: int | None = None) -> ObjectRow:
     box = {"z0": z0, "y0": 0, "x0": 0, "z1": z1, "y1": 2, "x1": 2}
     place = {"centroid_z_nm": 1.0, "centroid_y_nm": 1.0, "centroid_x_nm": 1.0}
     flags = {"touches_border": False, "open": False, "bridged": False}
     named = {"nucleus_id": "n1", "object_id": 1, "class": "chromosome", "voxels": 4, "volume_um3": 0.1}
+    named["chromosome"] = chromosome
     return ObjectRow.model_validate(named | box | place | flags)
+
+
+def a_chromosome(number: int) -> ChromosomeRow:
+    sizes = dict.fromkeys(("volume_um3", "volume_low_um3", "volume_high_um3", "contact_area_um2"), 0.1)
+    touched = {"contacts": 0, "nucleolus_contact_um2": 0.0, "envelope_contact_um2": 0.0}
+    place = {"centroid_z_nm": 1.0, "centroid_y_nm": 1.0, "centroid_x_nm": 1.0}
+    named = {"nucleus_id": "n1", "chromosome": number, "complete": True}
+    return ChromosomeRow.model_validate(named | sizes | touched | place)
 
 
 SLICES = (judged(3), judged(4, "defocus"), judged(5, absent=AbsenceReason.MISSING), judged(6), judged(7, "debris"))
@@ -70,6 +79,15 @@ def test_nuclei_and_objects_count_the_unreliable_slices_they_span() -> None:
     # The box of an object is half open.
     objects = found.mark_objects(an_object(*span) for span in [(3, 4), (3, 5), (4, 6), (6, 8)])
     assert [row.unreliable_slices for row in objects] == [0, 1, 2, 1]
+
+
+def test_a_chromosome_counts_the_unreliable_slices_from_the_first_to_the_last_of_its_objects() -> None:
+    found = book(*SLICES)
+    objects = [an_object(3, 4, 1), an_object(6, 7, 1), an_object(7, 8, 2), an_object(3, 8)]
+    assert len(list(found.mark_objects(objects))) == 4
+    marked = list(found.mark_chromosomes(map(a_chromosome, (1, 2, 3))))
+    # Between its two objects the first spans what the slices 4 and 5 do not show; nothing belongs to the third.
+    assert [row.unreliable_slices for row in marked] == [2, 1, None]
 
 
 def test_an_open_nucleus_is_not_counted_yet() -> None:
