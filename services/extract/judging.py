@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.contracts.messages import OutlinesDetected, SliceAbsent, SliceJudged
-from services.contracts.values import ArtefactRef
+from services.contracts.values import AbsenceReason, ArtefactRef
 from services.extract.quality import (
     QualityFormatError,
     QualityRecord,
@@ -15,7 +15,7 @@ from services.extract.quality import (
     judged_message,
     quality_from_bytes,
 )
-from services.imaging.quality.kinds import SPOILING
+from services.imaging.quality.kinds import SPOILING, Trouble
 from services.runtime.errors import PermanentError
 from services.runtime.metrics.port import Metrics
 from services.runtime.store.port import ArtefactStore
@@ -45,6 +45,9 @@ class SliceJudge:
             If what detection left is damaged.
         """
         if isinstance(message, SliceAbsent):
+            if message.reason is AbsenceReason.BLANK:
+                # Found before detection, which had nothing to measure; the microscope's trouble all the same.
+                self._count(message.acquisition_id, Trouble.BLANK)
             return SliceJudged(acquisition_id=message.acquisition_id, z=message.z, absent=message.reason)
         quality = self.read(message)
         if quality is None or message.quality is None:
@@ -87,7 +90,10 @@ class SliceJudge:
             ratio = told.thickness_nm / voxel_z_nm
             self._metrics.set("fibsem_slice_thickness_ratio", ratio, acquisition=acquisition)
         for trouble in told.troubles:
-            self._metrics.increment("fibsem_slices_troubled_total", 1, acquisition=acquisition, reason=trouble.trouble)
+            self._count(acquisition, trouble.trouble)
+
+    def _count(self, acquisition_id: str, trouble: str) -> None:
+        self._metrics.increment("fibsem_slices_troubled_total", 1, acquisition=acquisition_id, reason=trouble)
 
 
 def thickness_of(told: SliceJudged, voxel_z_nm: float) -> float | None:

@@ -24,7 +24,7 @@ from services.contracts.messages import (
     ObjectChanged,
     SliceJudged,
 )
-from services.contracts.values import DecisionKind
+from services.contracts.values import AbsenceReason, DecisionKind
 
 Event = dict[str, object]
 
@@ -41,7 +41,7 @@ def event_of(message: Message) -> Event | None:
             event = _event("nucleus_opened", message.nucleus_id, message.z_first, {"continues": message.continues})
         case NucleusClosed():
             event = _event("nucleus_closed", message.nucleus_id, message.z_last, _closed_fields(message))
-        case SliceJudged() if message.troubles:
+        case SliceJudged() if message.troubles or message.absent is AbsenceReason.BLANK:
             event = _event("slice_trouble", None, message.z, _trouble_fields(message))
         case ObjectChanged():
             kind = f"object_{message.change.lower()}"
@@ -82,10 +82,11 @@ def _closed_fields(message: NucleusClosed) -> Event:
 
 
 def _trouble_fields(message: SliceJudged) -> Event:
-    return {
+    fields: Event = {
         "troubles": [trouble.model_dump(mode="json") for trouble in message.troubles],
         "thickness_nm": message.thickness_nm,
     }
+    return fields if message.absent is None else fields | {"absent": message.absent.value}
 
 
 def _object_fields(message: ObjectChanged) -> Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,20 @@ def test_the_bright_slice_is_flagged_and_told(undisturbed: Runner) -> None:
     told = {event["z"]: event for event in events if event["event"] == "slice_trouble"}
     assert "brightness_step" in [trouble["trouble"] for trouble in told[BRIGHT]["troubles"]]
     assert MISSING not in told
+
+
+def test_a_slice_without_any_grey_calls_like_one_without_structure(tmp_path: Path) -> None:
+    folder = tmp_path / "slices"
+    folder.mkdir()
+    for z in range(12, 22):
+        tifffile.imwrite(folder / slice_name(z), toy_slice(z) if z != 18 else np.full_like(toy_slice(z), 128))
+    runner = Runner(tmp_path / "out", toy_settings(folder))
+    with closing(runner.start()) as run:
+        runner.complete(run)
+        assert 'fibsem_slices_troubled_total{acquisition="toy",reason="blank"} 1.0' in run.metrics.render().decode()
+    events = [json.loads(line) for line in (runner.out / "events.jsonl").read_text().splitlines()]
+    told = [event for event in events if event["event"] == "slice_trouble" and "absent" in event]
+    assert [(event["z"], event["absent"]) for event in told] == [(18, "BLANK")]
 
 
 def test_nuclei_and_objects_say_how_many_such_slices_they_span(undisturbed: Runner) -> None:

@@ -106,3 +106,10 @@ def test_a_trouble_is_an_event_and_a_good_slice_is_none() -> None:
     assert (event["event"], event["z"]) == ("slice_trouble", 4)
     assert event_of(SLICES[0]) is None
     assert event_of(SLICES[2]) is None
+
+
+def test_a_blank_slice_is_an_event_though_nobody_could_measure_it() -> None:
+    event = event_of(judged(9, absent=AbsenceReason.BLANK))
+    assert event == {
+        "event": "slice_trouble", "nucleus_id": None, "z": 9, "troubles": [], "thickness_nm": None, "absent": "BLANK"
+    }  # fmt: skip
