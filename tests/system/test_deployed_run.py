@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 ONLY_WITH_A_DEVICE = ("fibsem_gpu_", "fibsem:device_limit:")
 # Said by the trainer and in shadow mode, which no segmentation needs.
 ONLY_WITH_A_TRAINER = ("fibsem_training", "fibsem_shadow_")
+# Said where slices are registered.
+ONLY_WITH_REGISTRATION = ("fibsem_slices_unlinked", "fibsem:slices_unlinked")
+ONLY_ELSEWHERE = (*ONLY_WITH_A_DEVICE, *ONLY_WITH_A_TRAINER, *ONLY_WITH_REGISTRATION)
 ONLY_WITH_A_FAULT = frozenset({
     "fibsem_dependency_retries_total", "fibsem_dlq_messages_total", "fibsem_hash_mismatch_total",
     "fibsem_inference_failures_total", "fibsem_messages_redelivered_total", "fibsem_offset_resets_total",
@@ -49,7 +52,7 @@ def blank_panels(prometheus: PrometheusServer) -> set[tuple[str, str, str]]:
     return {
         (board, panel, expr)
         for board, panel, expr in panels_without_data(prometheus)
-        if not any(name in expr for name in (*ONLY_WITH_A_DEVICE, *ONLY_WITH_A_TRAINER, *ONLY_WITH_A_FAULT))
+        if not any(name in expr for name in (*ONLY_ELSEWHERE, *ONLY_WITH_A_FAULT))
     }
 
 
@@ -76,8 +79,7 @@ def test_a_deployed_run_gives_the_manifest_of_a_local_one_and_every_panel_shows_
         known = scraped(system)
     assert system.collect(tmp_path / "out") == local.manifest()
     assert known <= set(METRICS)
-    elsewhere = (*ONLY_WITH_A_DEVICE, *ONLY_WITH_A_TRAINER)
-    unset = {name for name in METRICS if name not in known and not name.startswith(elsewhere)}
+    unset = {name for name in METRICS if name not in known and not name.startswith(ONLY_ELSEWHERE)}
     assert unset <= ONLY_WITH_A_FAULT
     assert blank == set()
 
