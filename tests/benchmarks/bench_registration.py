@@ -42,6 +42,7 @@ from services.simulator.phantom import Phantom
 from services.simulator.simulate import spec_for
 
 Stack = npt.NDArray[np.uint8]
+PAGE_PX = 1000
 Pair = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], Affine]
 DELAY = 4
 
@@ -372,8 +373,10 @@ def section(path: Path, planes: Stack, places: list[Affine], thick: int = 1) -> 
     before, after = planes[:, :, column], applied(planes, places)[:, :, column]
     bar = np.full((6, planes.shape[1]), 255, np.uint8)
     drawn = np.vstack([np.repeat(before, thick, 0), bar, np.repeat(after, thick, 0)])
+    # Pixels stay pixels: whole times as large, to about the width of a page.
+    times = max(1, round(PAGE_PX / drawn.shape[1]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), drawn)
+    cv2.imwrite(str(path), np.repeat(np.repeat(drawn, times, 0), times, 1))
 
 
 def main() -> None:
