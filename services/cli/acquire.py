@@ -41,7 +41,10 @@ def register(app: typer.Typer) -> None:
         "fibsem-nuclei run /data/ROI1 --out roi1 --voxel-nm 4,4,4 --watch; "
         "fibsem-nuclei run /data/ROI1 --out tuning --preview 40"
     )(run)
-    app.command(epilog="Example: fibsem-nuclei amend roi1 --out roi1-amended")(amend)
+    app.command(
+        epilog="Examples: fibsem-nuclei amend roi1 --out roi1-amended; "
+        "fibsem-nuclei amend roi1 --out roi1-refined --refine"
+    )(amend)
 
 
 def simulate(

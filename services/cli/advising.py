@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
     app.command(
         "advise",
-        epilog="Examples: fibsem-nuclei advise roi1; fibsem-nuclei advise roi1 --period-s 75; "
+        epilog="Examples: fibsem-nuclei advise roi1; fibsem-nuclei advise roi1 --events; "
         "fibsem-nuclei advise stack --json",
     )(give_advice)
 
