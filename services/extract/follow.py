@@ -362,6 +362,8 @@ class FollowHandler:
         oldest_z = earliest_needed_z(acquisition.state, self._params(acquisition.opened))
         for z in [z for z in acquisition.recent if z < oldest_z]:
             del acquisition.recent[z]
+        for z in [z for z in acquisition.shifts if z < oldest_z]:
+            del acquisition.shifts[z]
         self._registrar.forget(acquisition.registration, oldest_z)
 
     def _publications(self, acquisition: _Acquisition, events: Sequence[Event]) -> list[Publication]:
