@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,7 +21,7 @@ from services.runtime.segmenter.port import Normalisation, Plane, Segmented
 from tests.support.grey_segmenter import GreySegmenter
 from tests.support.moved_toy import moved_slice, stage_yx_px, write_moved_toy
 from tests.support.toy_acquisition import VOXEL_NM, Runner, slice_name, toy_settings
-from tests.unit.embedded.test_run import ProcessDiedError, dying, finished, turns, watching
+from tests.unit.embedded.test_run import ProcessDiedError, deliver_in_any_order, dying, finished, watching
 
 REGISTERED = {"registration": "translation", "registration_trend": "zero"}
 
@@ -56,13 +55,8 @@ def test_a_registered_run_that_is_watched_in_any_order_gives_the_same_bytes(
     folder = tmp_path / "slices"
     folder.mkdir()
     runner = watching(tmp_path / "out", folder, gaps="wait", **REGISTERED)
-    names = sorted(path.name for path in slices.iterdir())
-    rest = names[1:]
-    random.Random(4).shuffle(rest)
     with closing(runner.start()) as run:
-        for name in [names[0], *rest]:
-            shutil.copy(slices / name, folder / name)
-            turns(runner, run, 1)
+        deliver_in_any_order(runner, run, slices, folder, seed=4)
         RequestBox(run.store, runner.settings.acquisition).leave(FinishAcquisition())
         assert finished(runner, run) == undisturbed.manifest()
 

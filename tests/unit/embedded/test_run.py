@@ -53,6 +53,16 @@ def turns(runner: Runner, run: EmbeddedRun, count: int) -> None:
         run.turn()
 
 
+def deliver_in_any_order(runner: Runner, run: EmbeddedRun, slices: Path, folder: Path, seed: int) -> None:
+    """Copy slices into a watched folder, the first one first, the others as chance has it; turns pass between."""
+    names = sorted(path.name for path in slices.iterdir())
+    rest = names[1:]
+    random.Random(seed).shuffle(rest)
+    for name in [names[0], *rest]:
+        shutil.copy(slices / name, folder / name)
+        turns(runner, run, 2)
+
+
 def finished(runner: Runner, run: EmbeddedRun) -> str:
     for _ in range(300):
         if run.complete:
@@ -79,14 +89,8 @@ def test_watching_slices_that_arrive_in_any_order_gives_the_same_results(
     folder = tmp_path / "slices"
     folder.mkdir()
     runner = watching(tmp_path / "out", folder)
-    names = sorted(path.name for path in slices.iterdir())
-    order = random.Random(4)
-    rest = names[1:]
-    order.shuffle(rest)
     run = runner.start()
-    for name in [names[0], *rest]:
-        shutil.copy(slices / name, folder / name)
-        turns(runner, run, 2)
+    deliver_in_any_order(runner, run, slices, folder, seed=4)
     (folder / "ACQUISITION_FINISHED").touch()
     assert finished(runner, run) == undisturbed.manifest()
     run.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import random
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +22,7 @@ from services.ingest.requests import FinishAcquisition, RequestBox
 from services.runtime.segmenter.port import Normalisation, Plane, Segmented
 from tests.support.grey_segmenter import GreySegmenter
 from tests.support.toy_acquisition import FIELD, PLANES, VOXEL_NM, Runner, slice_name, toy_settings, toy_slice
-from tests.unit.embedded.test_run import ProcessDiedError, dying, finished, turns, watching
+from tests.unit.embedded.test_run import ProcessDiedError, deliver_in_any_order, dying, finished, watching
 
 LOST_Z, LOST, BRIGHT_Z = 30, 2, 25
 BOTH = {"slice_thickness": "measured", "repair": ("gain",)}
@@ -155,13 +153,8 @@ def test_a_run_watched_in_any_order_gives_the_same_bytes(changed: Runner, slices
     folder = tmp_path / "slices"
     folder.mkdir()
     runner = watching(tmp_path / "out", folder, gaps="wait", **BOTH)
-    names = sorted(path.name for path in slices.iterdir())
-    rest = names[1:]
-    random.Random(7).shuffle(rest)
     with closing(runner.start()) as run:
-        for name in [names[0], *rest]:
-            shutil.copy(slices / name, folder / name)
-            turns(runner, run, 1)
+        deliver_in_any_order(runner, run, slices, folder, seed=7)
         RequestBox(run.store, runner.settings.acquisition).leave(FinishAcquisition())
         assert finished(runner, run) == changed.manifest()
 
