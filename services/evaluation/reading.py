@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import tifffile
 import zarr
@@ -17,6 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from zarr.errors import BaseZarrError
 
 from services.contracts.classes import LabelClass
+from services.evaluation.moved import PLACE_COLUMNS, MovedArray, Readable, SlicePlaces, places_of
 from services.evaluation.windows import Grids
 from services.imaging.geometry import Grid, nearest_indices
 
@@ -161,6 +164,8 @@ class PredictedNucleus:
         Chromosomes found and expected, None if nobody looked.
     rank_of
         Chromosome rank by object id, for objects of class chromosome.
+    places
+        Of the slices, if they were registered: what is read is read where it lay in them.
     """
 
     nucleus_id: str
@@ -168,23 +173,29 @@ class PredictedNucleus:
     chromosome_count: int | None
     expected_chromosomes: int | None
     rank_of: Mapping[int, int]
+    places: SlicePlaces | None = None
 
     @cached_property
-    def classes(self) -> PlacedArray:
+    def classes(self) -> Readable:
         """The label volume."""
-        return open_placed(self.folder / "labels" / "classes")
+        return self._open("classes")
 
     @cached_property
-    def objects(self) -> PlacedArray | None:
+    def objects(self) -> Readable | None:
         """The objects, or None if there are none yet."""
-        group = self.folder / "labels" / "objects"
-        return open_placed(group) if group.exists() else None
+        return self._open("objects") if self._group("objects").exists() else None
 
     @cached_property
-    def chromosomes(self) -> PlacedArray | None:
+    def chromosomes(self) -> Readable | None:
         """The chromosomes voxel by voxel, or None where results are older than that."""
-        group = self.folder / "labels" / "chromosomes"
-        return open_placed(group) if group.exists() else None
+        return self._open("chromosomes") if self._group("chromosomes").exists() else None
+
+    def _group(self, image: str) -> Path:
+        return self.folder / "labels" / image
+
+    def _open(self, image: str) -> Readable:
+        placed = open_placed(self._group(image))
+        return placed if self.places is None else MovedArray(placed, self.places)
 
     def chromosome_numbers(self, grids: Grids) -> NDArray[np.int64]:
         """Return the number of the chromosome at every voxel of other grids, 0 where there is none.
@@ -213,7 +224,7 @@ def read_prediction(out: Path) -> list[PredictedNucleus]:
     Raises
     ------
     EvaluationInputError
-        If it is no results folder.
+        If it is no results folder, or does not say where its registered slices lie.
     """
     if not (out / "nuclei").is_dir() and not (out / "nuclei.parquet").is_file():
         raise EvaluationInputError(f"{out} holds no results: neither nuclei/ nor nuclei.parquet is there")
@@ -223,6 +234,7 @@ def read_prediction(out: Path) -> list[PredictedNucleus]:
         if row["class"] == LabelClass.CHROMOSOME.label and row["chromosome"] is not None:
             ranks.setdefault(row["nucleus_id"], {})[row["object_id"]] = row["chromosome"]
     volumes = {volume.parent.name: volume for volume in (out / "nuclei").glob("*/volume.ome.zarr")}
+    places = read_places(out)
     return [
         PredictedNucleus(
             nucleus_id=name,
@@ -230,9 +242,28 @@ def read_prediction(out: Path) -> list[PredictedNucleus]:
             chromosome_count=rows.get(name, {}).get("chromosome_count"),
             expected_chromosomes=rows.get(name, {}).get("expected_chromosomes"),
             rank_of=ranks.get(name, {}),
+            places=places,
         )
         for name in sorted(volumes)
     ]
+
+
+def read_places(out: Path) -> SlicePlaces | None:
+    """Return where the slices of a run lie in its results, or None if it registered none.
+
+    Raises
+    ------
+    EvaluationInputError
+        If `transforms.parquet` is no such table, or `provenance.json` does not say how large voxels are.
+    """
+    path = out / "transforms.parquet"
+    if not path.is_file():
+        return None
+    try:
+        voxel_nm = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["voxel_nm"]
+        return places_of(pq.read_table(path, columns=list(PLACE_COLUMNS)).to_pylist(), voxel_nm)
+    except (pa.ArrowException, OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationInputError(f"{path} and provenance.json do not say where slices lie: {error}") from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

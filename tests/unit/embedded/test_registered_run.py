@@ -16,6 +16,7 @@ import tifffile
 from services.embedded.amending import NothingToAmendError, prepare
 from services.embedded.run import Parts
 from services.embedded.settings import RUN_FILE
+from services.evaluation.reading import PredictedNucleus, read_prediction
 from services.ingest.requests import FinishAcquisition, RequestBox
 from services.runtime.segmenter.port import Normalisation, Plane, Segmented
 from tests.support.grey_segmenter import GreySegmenter
@@ -47,6 +48,20 @@ def test_slices_lie_where_the_stage_stood(undisturbed: Runner) -> None:
     off = places(undisturbed.out) - stage_yx_px()
     assert np.sqrt(((off - off.mean(axis=0)) ** 2).sum(axis=1).mean()) < 1.0
     assert np.sqrt((np.diff(off, axis=0) ** 2).sum(axis=1).mean()) < 0.5
+
+
+def largest_nucleus(out: Path) -> PredictedNucleus:
+    return max(read_prediction(out), key=lambda nucleus: np.count_nonzero(nucleus.classes.read(nucleus.classes.grids)))
+
+
+def test_results_are_read_where_they_lay_in_the_slices(undisturbed: Runner, slices: Path, tmp_path: Path) -> None:
+    steady = Runner(tmp_path / "steady", toy_settings(slices))
+    steady.to_the_end()
+    unmoved, moved = largest_nucleus(steady.out), largest_nucleus(undisturbed.out)
+    labels, found = (nucleus.classes.read(unmoved.classes.grids) for nucleus in (unmoved, moved))
+    assert np.count_nonzero(labels) > 10_000
+    # Cleaning in z sees neighbours that lie on one another, or do not.
+    assert np.count_nonzero(labels != found) < 0.02 * np.count_nonzero(labels)
 
 
 def test_a_registered_run_that_is_watched_in_any_order_gives_the_same_bytes(
