@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.advising import advice_of
-from services.cli.console import OUT
+from services.cli.console import OUT, progress_bar
 from services.cli.display import RunDisplay
 from services.cli.sites import AcquisitionName, Where, local_settings, settings_file, site_of
 from services.imaging.forecasting.wording import sentences
@@ -45,7 +45,9 @@ def register(app: typer.Typer) -> None:
     )(declare_missing)
     app.command("resolve-conflict", epilog="Example: fibsem-nuclei resolve-conflict roi1 88 3f2a...")(resolve_conflict)
     app.command(
-        epilog="Examples: fibsem-nuclei collect stack --out roi1 --wait; fibsem-nuclei collect site.env --out roi1"
+        epilog="Examples: fibsem-nuclei collect stack --out roi1 --wait; fibsem-nuclei collect site.env --out roi1. "
+        "For other networks afterwards: fibsem-nuclei collect stack --out roi1 --computed --slices /data/ROI1, then "
+        "fibsem-nuclei models backfill roi1 chromatin-0123456789ab --out roi1-again"
     )(collect)
     app.command(epilog="Example: fibsem-nuclei reconcile roi1")(reconcile)
     app.command(epilog="Example: fibsem-nuclei verify roi1")(verify)
@@ -121,9 +123,18 @@ def collect(
     out: Annotated[Path, typer.Option(help="folder for the results")] = Path("out/collected"),
     wait: Annotated[bool, typer.Option(help="wait until the acquisition is complete")] = False,
     partial: Annotated[bool, typer.Option(help="collect what is there of one that is not complete")] = False,
+    computed: Annotated[
+        bool,
+        typer.Option("--computed", help="and what was computed on the way, for `amend` and `models backfill` of --out"),
+    ] = False,
+    slices: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="where the slices lie from here; default: where ingest reads"),
+    ] = None,
     acquisition: AcquisitionName = None,
 ) -> None:
     """Bring the results of a deployed system into a folder: the same files as those of a local run."""
+    from services.deployed.collecting import bring_computed
     from services.deployed.collecting import collect as bring
     from services.deployed.stack import connected
     from services.deployed.standing import standing
@@ -140,7 +151,10 @@ def collect(
             if clock.wait(LOOK_EVERY_S, stop):
                 raise typer.Exit(STOPPED)
         with OUT.status("collecting"):
-            manifest = bring(stack, settings, out)
+            manifest = bring(stack, settings, out, slices)
+        if computed:
+            with progress_bar("artefacts") as say:
+                bring_computed(stack, settings.acquisition, out, say)
     with OUT.status("writing the report"):
         report = write_report(out)
     OUT.print(f"{found.line()}\nmanifest: {manifest}\nreport: [bold]{report}[/]", soft_wrap=True)

@@ -15,7 +15,7 @@ from services.cli.options import SHIPPED_MODELS
 from services.contracts.messages import DeadLettered, Message
 from services.contracts.topics import DEAD_LETTERS, OPERATOR
 from services.embedded.progress import read_status
-from services.embedded.settings import STATE, RunSettings, load
+from services.embedded.settings import BUS, STATE, STORE, RunSettings, kept_in, load
 from services.embedded.swaps import ModelDesk
 from services.ingest.registry import settings_of
 from services.ingest.requests import RequestBox
@@ -154,11 +154,11 @@ def local_settings(out: Path) -> RunSettings:
 
 def _local(out: Path, resources: ExitStack) -> Site:
     settings = local_settings(out)
-    store = DirectoryStore(out / STATE / "store", reference_files=True)
+    store = DirectoryStore(kept_in(out) / STORE, reference_files=True)
     resources.callback(store.close)
 
     def connect() -> Bus:
-        bus = SqliteBus(out / STATE / "bus.sqlite")
+        bus = SqliteBus(kept_in(out) / BUS)
         resources.callback(bus.close)
         return bus
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from services.contracts.keys import places_key
-from services.embedded.settings import STATE, RunSettings, load, settle
+from services.embedded.settings import BUS, STATE, STORE, RunSettings, kept_in, load, settle
 from services.evaluation.metrics import count_pairs
 from services.evaluation.reading import PredictedNucleus, read_prediction
 from services.evaluation.windows import covered, placed, slabs, volume, whole
@@ -32,7 +32,7 @@ from services.runtime.store.directory import DirectoryStore
 
 IDENTITIES = "identities.csv"
 # What depends on slices, settings and networks alone, never on how far a run was.
-_REUSED = ("outlines", "digests", "quality", "places", "nuclei/*/crops", "nuclei/*/planes")
+REUSED = ("outlines", "digests", "quality", "places", "nuclei/*/crops", "nuclei/*/planes")
 
 
 class NothingToAmendError(ValueError):
@@ -92,13 +92,14 @@ def prepare(
     Raises
     ------
     NothingToAmendError
-        If `before` holds no finished run, or one without registration is to be refined.
+        If `before` holds no finished run, its slices are not there, or one without registration is to be refined.
     OtherRunError
         If `after` holds a run of something else.
     """
     settings = load(before)
     if settings is None or not (before / "MANIFEST.sha256").exists():
         raise NothingToAmendError(f"{before} holds no finished run: finish it first (`fibsem-nuclei finish`)")
+    _require_slices(before, settings)
     amended: dict[str, object] = {"gaps": "declare"} | ({} if models is None else {"models": models})
     amended |= changes or {}
     if any(name.startswith("registration") for name in amended):
@@ -109,14 +110,23 @@ def prepare(
     if solution is not None:
         wanted = wanted.model_copy(update={"registration_solution": solution.name})
     settled = settle(after, wanted, joined=True)
-    store = Path(STATE) / "store" / settings.acquisition
-    for pattern in _REUSED:
-        for folder in sorted((before / store).glob(pattern)):
-            _link_tree(folder, after / store / folder.relative_to(before / store))
+    source, target = (folder / STORE / settings.acquisition for folder in (kept_in(before), after / STATE))
+    for pattern in REUSED:
+        for folder in sorted(source.glob(pattern)):
+            _link_tree(folder, target / folder.relative_to(source))
     if solution is not None:
-        with closing(DirectoryStore(after / STATE / "store", reference_files=True)) as kept:
+        with closing(DirectoryStore(after / STATE / STORE, reference_files=True)) as kept:
             kept.put(places_key(settings.acquisition, solution.name), solution.to_bytes())
     return settled
+
+
+def _require_slices(before: Path, settings: RunSettings) -> None:
+    for folder in settings.slices:
+        if not folder.is_dir():
+            raise NothingToAmendError(
+                f"the slices of {before} are not at {folder}: have them there, or, if it was collected from a deployed "
+                "system, collect it again and say where they are with --slices"
+            )
 
 
 def _solution(before: Path, wanted: RunSettings) -> Solution:
@@ -124,9 +134,11 @@ def _solution(before: Path, wanted: RunSettings) -> Solution:
     params = registration_params(wanted.registration, wanted.registration_trend, wanted.registration_delay)
     if params is None:
         raise NothingToAmendError(f"{before} was run without registration: say how slices are laid, --registration")
+    if not (kept_in(before) / BUS).exists():
+        raise NothingToAmendError(f"{before} holds results alone: bring what was computed too, `collect --computed`")
     with ExitStack() as opened:
-        bus = opened.enter_context(closing(SqliteBus(before / STATE / "bus.sqlite")))
-        store = opened.enter_context(closing(DirectoryStore(before / STATE / "store", reference_files=True)))
+        bus = opened.enter_context(closing(SqliteBus(kept_in(before) / BUS)))
+        store = opened.enter_context(closing(DirectoryStore(kept_in(before) / STORE, reference_files=True)))
         try:
             return solve(replay_messages(bus, ("outlines",)), store, params)
         except NothingToSolveError as error:

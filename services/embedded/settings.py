@@ -13,6 +13,8 @@ from services.ingest.settings import AcquisitionSettings
 STATE = ".state"
 REPORT = "report"
 RUN_FILE = f"{STATE}/run.json"
+BUS, STORE = "bus.sqlite", "store"
+COLLECTED = "collected"
 
 
 class OtherRunError(ValueError):
@@ -36,6 +38,12 @@ def load(out: Path) -> RunSettings | None:
     """Return the settings of the run in `out`, or None if there is none."""
     path = out / RUN_FILE
     return RunSettings.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def kept_in(out: Path) -> Path:
+    """Return where bus (`BUS`) and store (`STORE`) of a run lie: its own, or what was collected of a deployed one."""
+    collected = out / STATE / COLLECTED
+    return collected if (collected / BUS).exists() else out / STATE
 
 
 def settle(out: Path, wanted: RunSettings, *, joined: bool) -> RunSettings:
@@ -73,9 +81,14 @@ def settle(out: Path, wanted: RunSettings, *, joined: bool) -> RunSettings:
                 f"or say that both are one acquisition with --acquisition {before.acquisition}"
             )
         wanted = wanted.model_copy(update={"slices": (*before.slices, *fresh)})
+    keep(out, wanted)
+    return wanted
+
+
+def keep(out: Path, settings: RunSettings) -> None:
+    """Keep the settings of the run in `out`."""
     path = out / RUN_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted.model_dump(mode="json"), indent=2) + "\n")
+    temporary.write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
     temporary.replace(path)
-    return wanted

@@ -12,7 +12,9 @@ from typing import TypeVar
 import pytest
 
 from services.contracts.messages import DeadLettered, ModelPublished, NucleusOpened
+from services.deployed.collecting import bring_computed
 from services.deployed.stack import Stack
+from services.embedded.amending import prepare
 from services.embedded.run import EmbeddedRun, Parts
 from services.embedded.swaps import ModelDesk
 from services.ingest.requests import FinishAcquisition, RequestBox, UseModels
@@ -175,3 +177,12 @@ def test_a_network_trained_through_the_bus_is_taken_over_between_two_nuclei(
         assert sorted(pinned) == sorted([desk.deployed().digest] * 2 + [chosen.digest] * 2)
         expected = with_one_swap(live, tmp_path / "local", desk.shelf, model.model_id)
     assert system.collect(tmp_path / "collected") == expected
+
+    # What is there already: with the new networks for all nuclei, from what the deployed system computed.
+    from_start = Runner(tmp_path / "from-start", toy_settings(live, models=tmp_path / "chosen"), parts=Parts())
+    with system.stack() as stack:
+        bring_computed(stack, "toy", tmp_path / "collected", lambda _done, _count: None)
+        ModelShelf(stack.store).bring_set(chosen.digest, tmp_path / "chosen")
+    again = prepare(tmp_path / "collected", tmp_path / "again", tmp_path / "chosen")
+    backfilled = Runner(tmp_path / "again", again, parts=Parts()).to_the_end()
+    assert backfilled == from_start.to_the_end() != expected
