@@ -3,15 +3,15 @@
 Plane = tuple[tuple[int, int], tuple[int, int]]
 
 
-def window(centroid_yx_px: tuple[float, float], window_px: int, field_shape: tuple[int, int]) -> Plane:
-    """Place a square window round a centroid, moved inwards at the border so that it holds nothing but raw pixels.
+def window(centroid_yx_px: tuple[float, float], window_yx_px: tuple[int, int], field_shape: tuple[int, int]) -> Plane:
+    """Place a window round a centroid, moved inwards at the border so that it holds nothing but raw pixels.
 
     Parameters
     ----------
     centroid_yx_px
         Middle of the nucleus in the slice.
-    window_px
-        Edge of the window; a field that is smaller is taken whole.
+    window_yx_px
+        Rows and columns of the window; a field that is smaller is taken whole.
     field_shape
         Rows and columns of the slice.
 
@@ -22,23 +22,24 @@ def window(centroid_yx_px: tuple[float, float], window_px: int, field_shape: tup
 
     Examples
     --------
-    >>> window((50.0, 197.2), 100, (300, 200))
+    >>> window((50.0, 197.2), (100, 100), (300, 200))
     ((0, 100), (100, 100))
-    >>> window((50.0, 30.0), 100, (80, 200))
+    >>> window((50.0, 30.0), (100, 100), (80, 200))
     ((0, 0), (80, 100))
     """
     (top, height), (left, width) = (
-        _place(middle, window_px, size) for middle, size in zip(centroid_yx_px, field_shape, strict=True)
+        _place(middle, length, size)
+        for middle, length, size in zip(centroid_yx_px, window_yx_px, field_shape, strict=True)
     )
     return (top, left), (height, width)
 
 
-def _place(middle: float, window_px: int, size: int) -> tuple[int, int]:
-    length = min(window_px, size)
+def _place(middle: float, length: int, size: int) -> tuple[int, int]:
+    length = min(length, size)
     return min(max(round(middle - length / 2), 0), size - length), length
 
 
-def canvas(centroid_yx_px: tuple[float, float], window_px: int, windows: int = 2) -> Plane:
+def canvas(centroid_yx_px: tuple[float, float], window_yx_px: tuple[int, int], windows: int = 2) -> Plane:
     """Place the plane that a nucleus's label volume lies in; unlike a window it may reach beyond the field.
 
     Returns
@@ -48,8 +49,8 @@ def canvas(centroid_yx_px: tuple[float, float], window_px: int, windows: int = 2
 
     Examples
     --------
-    >>> canvas((50.0, 30.4), 100)
+    >>> canvas((50.0, 30.4), (100, 100))
     ((-50, -70), (200, 200))
     """
-    edge = windows * window_px
-    return (round(centroid_yx_px[0] - edge / 2), round(centroid_yx_px[1] - edge / 2)), (edge, edge)
+    height, width = (windows * length for length in window_yx_px)
+    return (round(centroid_yx_px[0] - height / 2), round(centroid_yx_px[1] - width / 2)), (height, width)

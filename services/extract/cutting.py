@@ -23,16 +23,16 @@ class Cutter:
 
     Parameters
     ----------
-    window_px
-        Edge of a crop.
+    window_yx_px
+        Rows and columns of a crop.
     plane_voxel_nm
         Pixel edge of the label planes: windows begin on its grid, so that planes resampled to it fit together.
     whole_field
         Whether the window is the field and all of it inside.
     """
 
-    def __init__(self, window_px: int, plane_voxel_nm: float, *, whole_field: bool) -> None:
-        self._window_px = window_px
+    def __init__(self, window_yx_px: tuple[int, int], plane_voxel_nm: float, *, whole_field: bool) -> None:
+        self._window_yx_px = window_yx_px
         self._plane_voxel_nm = plane_voxel_nm
         self._whole_field = whole_field
 
@@ -57,7 +57,7 @@ class Cutter:
             whole = PixelWindow(y0_px=0, x0_px=0, height_px=field_shape[0], width_px=field_shape[1])
             return whole, grey, np.full(field_shape, INSIDE, np.uint8)
         outline = resolve_outline(event.source, load, field_shape)
-        origin, shape = window(outline.centroid_yx_px, self._window_px, field_shape)
+        origin, shape = window(outline.centroid_yx_px, self._window_yx_px, field_shape)
         origin = self._snapped(origin, place.voxel_size)
         neighbours = [load(ref) for ref in event.neighbours]
         mask = mask_plane(outline, neighbours, (origin, shape), inside_scale=event.source.inside_scale)
@@ -73,5 +73,5 @@ class Cutter:
         return PixelWindow(y0_px=origin[0], x0_px=origin[1], height_px=height, width_px=width)
 
     def _snapped(self, origin: tuple[int, int], voxel: VoxelSize) -> tuple[int, int]:
-        snap_px = max(1, round(self._plane_voxel_nm / voxel.x_nm))
-        return origin[0] // snap_px * snap_px, origin[1] // snap_px * snap_px
+        y_px, x_px = (max(1, round(self._plane_voxel_nm / edge_nm)) for edge_nm in (voxel.y_nm, voxel.x_nm))
+        return origin[0] // y_px * y_px, origin[1] // x_px * x_px

@@ -335,7 +335,7 @@ class FollowHandler:
             if self._voxel_of is None:
                 raise PermanentError("other_models", f"a slice names the models {model_set[:12]}, unknown here")
             self._voxels_nm[model_set] = self._voxel_of(model_set)
-        return Cutter(self._params(opened).window_px, self._voxels_nm[model_set], whole_field=settings.whole_field)
+        return Cutter(self._params(opened).window_yx_px, self._voxels_nm[model_set], whole_field=settings.whole_field)
 
     def _pinned(self, acquisition: _Acquisition, nucleus_id: str) -> str:
         return acquisition.pinned.get(nucleus_id, self._settings.model_set)

@@ -144,7 +144,7 @@ def _join(
     tracks: tuple[Track, ...], sections: tuple[Section, ...], params: FollowingParams
 ) -> tuple[tuple[Track, ...], Past]:
     """Give each track at most one section, one section at most one track, and begin a track with each that is left."""
-    distinct = _without_duplicates(sections)
+    distinct = _without_duplicates(sections, params)
     seeking = [index for index, track in enumerate(tracks) if track.phase != "ending"]
     pairs = _assign([tracks[index] for index in seeking], distinct, params)
     joined = list(tracks)
@@ -159,10 +159,11 @@ def _join(
     return (*joined, *begun), Past(0, "", len(sections), missed)
 
 
-def _without_duplicates(sections: tuple[Section, ...]) -> list[Section]:
+def _without_duplicates(sections: tuple[Section, ...], params: FollowingParams) -> list[Section]:
     kept: list[Section] = []
     for section in sorted(sections, key=lambda section: (-section.area_px, section.ref)):
-        if all(_distance(section, other) >= _DUPLICATE_RADII * math.sqrt(other.area_px / math.pi) for other in kept):
+        reaches = ((other, _DUPLICATE_RADII * math.sqrt(other.area_px / math.pi)) for other in kept)
+        if all(_distance(section, other, params) >= reach for other, reach in reaches):
             kept.append(section)
     return sorted(kept, key=lambda section: section.ref)
 
@@ -175,22 +176,24 @@ def _assign(tracks: list[Track], sections: list[Section], params: FollowingParam
     cost: npt.NDArray[np.float64] = np.full((len(tracks), len(sections)), _FORBIDDEN)
     for row, track in enumerate(tracks):
         for column, section in enumerate(sections):
-            distance = _distance(track.last, section)
+            distance = _distance(track.last, section, params)
             if distance <= reach_px:
-                cost[row, column] = 1 - _overlap(track.last, section) + 1e-3 * distance / reach_px
+                cost[row, column] = 1 - _overlap(track.last, section, params) + 1e-3 * distance / reach_px
     rows, columns = linear_sum_assignment(cost)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _FORBIDDEN]
 
 
-def _distance(first: Section, second: Section) -> float:
+def _distance(first: Section, second: Section, params: FollowingParams) -> float:
+    """Distance of two middles, in edges of the square that is as large as a pixel, as radii are."""
     (y1, x1), (y2, x2) = first.centroid_yx_px, second.centroid_yx_px
-    return math.hypot(y1 - y2, x1 - x2)
+    stretch_y, stretch_x = params.stretch_yx
+    return math.hypot((y1 - y2) * stretch_y, (x1 - x2) * stretch_x)
 
 
-def _overlap(first: Section, second: Section) -> float:
+def _overlap(first: Section, second: Section, params: FollowingParams) -> float:
     """Shared part of the smaller of two sections, taken for circles of their area."""
     small, large = sorted(math.sqrt(section.area_px / math.pi) for section in (first, second))
-    distance = _distance(first, second)
+    distance = _distance(first, second, params)
     if distance >= small + large:
         return 0.0
     if distance <= large - small:
@@ -276,7 +279,7 @@ def _open(state: FollowerState, track: Track, params: FollowingParams) -> tuple[
         sides=tuple(sorted(sides)),
         continues=before.nucleus_id if before else "",
     )
-    origin, shape = canvas(first.centroid_yx_px, params.window_px, params.canvas_windows)
+    origin, shape = canvas(first.centroid_yx_px, params.window_yx_px, params.canvas_windows)
     announcement = Opened(nucleus_id, z_first, first.ref.z, first.centroid_yx_px, origin, shape, opened.continues)
     severed = tuple(entry for entry in state.severed if entry is not before)
     return dataclasses.replace(state, next_number=state.next_number + 1, severed=severed), opened, announcement
@@ -304,9 +307,9 @@ def _continued(state: FollowerState, first: Section, params: FollowingParams) ->
         for entry in state.severed
         if entry.seen - after <= params.gap_slices
         and first.ref.z - entry.last.ref.z <= within_z
-        and _distance(entry.last, first) <= reach_px
+        and _distance(entry.last, first, params) <= reach_px
     ]
-    return min(near, key=lambda entry: (-_overlap(entry.last, first), entry.nucleus_id), default=None)
+    return min(near, key=lambda entry: (-_overlap(entry.last, first, params), entry.nucleus_id), default=None)
 
 
 def _counted(state: FollowerState, params: FollowingParams) -> tuple[Severed, ...]:

@@ -27,7 +27,7 @@ class FollowingParams:
     Parameters
     ----------
     voxel_zyx_nm
-        Size of a voxel; y and x must be equal.
+        Size of a voxel; pixels need not be square.
     max_shift_nm
         Greatest distance in the plane between two sections of a nucleus that follow each other.
     max_gap_nm
@@ -62,15 +62,20 @@ class FollowingParams:
         for name, value in (lengths | sizes).items():
             if not math.isfinite(value) or value <= 0:
                 raise FollowingValueError(f"{name} must be a length above 0 nm, not {value}")
-        if sizes["y"] != sizes["x"]:
-            raise FollowingValueError(f"pixels must be square; got {sizes['y']} by {sizes['x']} nm")
         if self.max_absent < 0 or self.canvas_windows < 1:
             raise FollowingValueError("max_absent must be at least 0 and canvas_windows at least 1")
 
     @property
     def pixel_nm(self) -> float:
-        """Edge of a pixel."""
-        return self.voxel_zyx_nm[1]
+        """Edge of the square that is as large as a pixel: following counts in these."""
+        _, y, x = self.voxel_zyx_nm
+        return math.sqrt(y * x)
+
+    @property
+    def stretch_yx(self) -> tuple[float, float]:
+        """How many edges of such a square a pixel is high and wide; 1 for square pixels."""
+        _, y, x = self.voxel_zyx_nm
+        return (math.sqrt(y / x), math.sqrt(x / y))
 
     @property
     def gap_slices(self) -> int:
@@ -88,9 +93,10 @@ class FollowingParams:
         return self._slices(self.cap_nm)
 
     @property
-    def window_px(self) -> int:
-        """Edge of a crop in pixels."""
-        return round(self.window_nm / self.pixel_nm)
+    def window_yx_px(self) -> tuple[int, int]:
+        """Rows and columns of a crop."""
+        _, y, x = self.voxel_zyx_nm
+        return (round(self.window_nm / y), round(self.window_nm / x))
 
     def _slices(self, length_nm: float) -> int:
         return max(1, round(length_nm / self.voxel_zyx_nm[0]))
@@ -106,7 +112,7 @@ class OutlineRef:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """What following needs of one outline; pixels."""
+    """What following needs of one outline; pixels. Its radius is that of the circle of the same area."""
 
     ref: OutlineRef
     centroid_yx_px: tuple[float, float]

@@ -94,7 +94,7 @@ class BareLoop:
     def _crop(self, event: Crop) -> None:
         grey, _ = self._slices[event.z]
         outline = resolve_outline(event.source, self._outline, (grey.shape[0], grey.shape[1]))
-        origin, shape = window(outline.centroid_yx_px, self._params.window_px, (grey.shape[0], grey.shape[1]))
+        origin, shape = window(outline.centroid_yx_px, self._params.window_yx_px, (grey.shape[0], grey.shape[1]))
         neighbours = [self._outline(ref) for ref in event.neighbours]
         mask = mask_plane(outline, neighbours, (origin, shape), inside_scale=event.source.inside_scale)
         pixels = grey[origin[0] : origin[0] + shape[0], origin[1] : origin[1] + shape[1]].copy()

@@ -87,7 +87,7 @@ def test_volume_and_window_follow_a_nucleus_that_leans(draw: Draw, make_nucleus:
     assert areas[1] == pytest.approx(areas[0], rel=0.03)
     for event in detected(events, "n0001"):
         outline = outline_of(event, stack)
-        origin, shape = window(outline.centroid_yx_px, 130, FIELD)
+        origin, shape = window(outline.centroid_yx_px, (130, 130), FIELD)
         true_x = 6000.0 / VOXEL_NM + lean * (event.z - 33)
         assert origin[1] + shape[1] / 2 == pytest.approx(true_x, abs=4)
         box = outline.bbox_yx_px

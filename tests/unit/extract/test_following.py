@@ -286,6 +286,32 @@ def test_slices_must_come_in_order() -> None:
         advance(FollowerState(), -1, [], PARAMS)
 
 
+def stretched(slices: Slices, rows: float) -> dict[int, Sequence[Outline] | Absent]:
+    """Return slices as pixels show them that are so many times less high."""
+    field = (round(FIELD[0] * rows), FIELD[1])
+
+    def seen(outline: Outline) -> Outline:
+        return make_outline(np.rint(outline.polygon_yx_px * (rows, 1)).astype(np.int32), field)
+
+    return {z: found if isinstance(found, Absent) else [seen(one) for one in found] for z, found in slices.items()}
+
+
+@pytest.mark.parametrize("rows", [0.5, 0.8, 1.25, 2.0])
+def test_pixels_that_are_not_square_change_no_identity(rows: float) -> None:
+    balls = [Ball(60, 100, 100), Ball(66, 100, 196, drift=0.4), Ball(70, 205, 150), Ball(150, 110, 110)]
+    slices = slices_of(balls, 200) | dict.fromkeys((40, 41, 90), MISSING)
+    lower = dataclasses.replace(PARAMS, voxel_zyx_nm=(VOXEL_NM, VOXEL_NM / rows, VOXEL_NM))
+    assert lower.window_yx_px == (round(170 * rows), 170)
+
+    def told(events: Sequence[Event]) -> list[tuple[str, str, int]]:
+        crops = [(event.nucleus_id, event.kind, event.z) for event in events if isinstance(event, Crop)]
+        return sorted([*crops, *((event.nucleus_id, "closed", event.z_last) for event in closed(events))])
+
+    square = told(follow(slices))
+    assert len({nucleus_id for nucleus_id, _, _ in square}) == 4
+    assert told(follow(stretched(slices, rows), lower)) == square
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"first_z": "x"}', b'{"tracks": [1]}', b"\xff"])
 def test_bytes_that_are_no_state_are_refused(content: bytes) -> None:
     with pytest.raises(StateFormatError):
@@ -296,7 +322,6 @@ def test_bytes_that_are_no_state_are_refused(content: bytes) -> None:
     "change",
     [
         {"voxel_zyx_nm": (0.0, 4.0, 4.0)},
-        {"voxel_zyx_nm": (4.0, 4.0, 5.0)},
         {"max_shift_nm": 0.0},
         {"max_gap_nm": math.inf},
         {"confirm_nm": -1.0},

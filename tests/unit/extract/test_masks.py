@@ -108,7 +108,7 @@ def test_a_mask_of_a_crop_is_quick() -> None:
 @settings(deadline=None)
 @given(st.floats(0, 500), st.floats(0, 900), st.integers(1, 700), st.tuples(st.integers(1, 600), st.integers(1, 1000)))
 def test_a_window_holds_nothing_but_pixels_of_the_slice(y: float, x: float, edge: int, field: tuple[int, int]) -> None:
-    (top, left), (height, width) = window((y, x), edge, field)
+    (top, left), (height, width) = window((y, x), (edge, edge), field)
     assert (height, width) == (min(edge, field[0]), min(edge, field[1]))
     assert 0 <= top <= field[0] - height
     assert 0 <= left <= field[1] - width
@@ -117,10 +117,10 @@ def test_a_window_holds_nothing_but_pixels_of_the_slice(y: float, x: float, edge
 
 
 def test_a_canvas_holds_every_window_that_is_moved_by_half_a_window() -> None:
-    (top, left), (height, width) = canvas((100.0, 250.0), 80)
+    (top, left), (height, width) = canvas((100.0, 250.0), (80, 80))
     assert (height, width) == (160, 160)
     for dy, dx in ((-40, 0), (40, 40), (0, -40)):
-        (y, x), (h, w) = window((100.0 + dy, 250.0 + dx), 80, (1000, 1000))
+        (y, x), (h, w) = window((100.0 + dy, 250.0 + dx), (80, 80), (1000, 1000))
         assert top <= y
         assert left <= x
         assert y + h <= top + height
