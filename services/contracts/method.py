@@ -46,6 +46,12 @@ class Method(BaseModel):
         default=None, description="smallest and largest section of a nucleus, instead of the profile's"
     )
 
+    @field_validator("repair", "nucleus_area_um2", mode="before")
+    @classmethod
+    def _several_as_text(cls, value: object) -> object:
+        """Read values with commas between them, as the environment says them."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
     @field_validator("repair")
     @classmethod
     def _in_one_order(cls, repair: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,7 +39,13 @@ class Deployment(BaseSettings):
     """Settings of one process of a deployed system."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", enable_decoding=False
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        enable_decoding=False,
+        # Compose hands on what its own file leaves empty: such a setting has its default.
+        env_ignore_empty=True,
     )
 
     kafka: KafkaSettings = Field(description="the bus")

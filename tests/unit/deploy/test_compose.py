@@ -14,10 +14,12 @@ from pydantic_settings import BaseSettings
 
 from deploy.alertmanager.render import AlertSettings
 from deploy.make_secrets import USERS, files, make
+from services.contracts.method import Method
 from services.contracts.values import Identifier, VoxelSize
 from services.deployed.__main__ import SetUpDeployment
 from services.deployed.stack import GROUPS
 from services.ingest.__main__ import IngestDeployment
+from services.ingest.settings import AcquisitionSettings
 from services.runtime.deployment import Deployment
 from services.runtime.devices import DeviceSettings
 from services.runtime.segmenter.torchserve_keeper import KeeperSettings
@@ -136,6 +138,52 @@ def test_what_compose_says_makes_settings(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FIBSEM_KAFKA__BOOTSTRAP_SERVERS", "kafka:9092")
     with pytest.raises(ValidationError, match="bootstrap_servers"):
         IngestDeployment()
+
+
+def environment_of(file: str, **said: str) -> dict[str, str]:
+    """Return what a file's ingest is told by somebody whose `.env` says some variables."""
+    text = re.sub(
+        r"\$\{([A-Z_0-9]+):-([^}]*)\}", lambda found: said.get(found[1]) or found[2], (ROOT / file).read_text()
+    )
+    told = yaml.safe_load(text)["services"]["ingest"]["environment"].items()
+    # Swarm fills in the name of the replica by itself.
+    return {name: str(value) for name, value in told if name != "FIBSEM_MEMBER"}
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/swarm.yml"])
+def test_whatever_a_local_run_is_told_can_be_told_to_compose(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = {f"FIBSEM_METHOD__{name.upper()}" for name in Method.model_fields}
+    acquisition = {f"FIBSEM_{name.upper()}" for name in AcquisitionSettings.model_fields}
+    assert method | acquisition <= environment_of(file).keys()
+    wanted = {
+        "REGISTRATION": "affine", "REGISTRATION_TREND": "zero", "REPAIR": "gain,destripe", "NUCLEUS_AREA_UM2": "4.8,30",
+        "SLICE_THICKNESS": "measured", "CHANNEL": "1", "METADATA": "ignore", "DATA_BAR_PX": "64", "LAST_Z": "900",
+        "KEEP_FLAGS": "/data/flags", "GAP_TIMEOUT_S": "3600",
+    }  # fmt: skip
+    environment = environment_of(file, **wanted)
+    for name, value in {**environment, **dict(secrets_of("ingest.env"))}.items():
+        monkeypatch.setenv(name, value)
+    settings = IngestDeployment()
+    assert settings.method == Method(
+        registration="affine",
+        registration_trend="zero",
+        repair=("destripe", "gain"),
+        nucleus_area_um2=(4.8, 30.0),
+        slice_thickness="measured",
+    )
+    assert (settings.channel, settings.metadata, settings.data_bar_px, settings.last_z) == (1, "ignore", 64, 900)
+    assert (settings.keep_flags, settings.gap_timeout_s) == (Path("/data/flags"), 3600.0)
+
+
+def test_what_is_left_empty_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**environment_of("docker-compose.yml"), **dict(secrets_of("ingest.env"))}.items():
+        monkeypatch.setenv(name, value)
+    settings = IngestDeployment()
+    assert settings.method == Method()
+    assert {name for name in AcquisitionSettings.model_fields if getattr(settings, name) is None} == {
+        "file_pattern", "include", "channel", "data_bar_px", "keep_flags", "first_z", "last_z", "gap_timeout_s",
+    }  # fmt: skip
+    assert (settings.metadata, settings.contrast) == ("check", "as-is")
 
 
 def secrets_of(name: str) -> list[tuple[str, str]]:
