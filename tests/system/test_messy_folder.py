@@ -1,4 +1,7 @@
-"""A folder in which everything goes wrong gives the deployed system the results, and the ledger, of a local run."""
+"""A folder in which everything goes wrong gives the deployed system the results, and the ledger, of a local run.
+
+The stage is unsteady, and slices are registered: where they lie depends on no order either.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from services.embedded.run import Parts
 from services.ingest.names import FINISH_MARKER
 from services.runtime.bus.replay import replay_messages
 from services.runtime.deployment import SHIPPED_MODELS
+from tests.support.moved_toy import moved_slice, stage_yx_px, write_moved_toy
 from tests.support.toy_acquisition import FIELD, Runner, slice_name, toy_settings, toy_slice
 from tests.system.deployed import System
 from tests.system.invariants import states, torn_artefacts
@@ -32,16 +36,15 @@ AGAIN, OTHER = "zz_again_0005.tif", "zz_other_0007.tif"
 
 
 @pytest.fixture(scope="module")
-def messy(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of every trouble, complete, with its finish marker."""
-    folder = tmp_path_factory.mktemp("messy") / "slices"
-    shutil.copytree(slices, folder)
+    folder = write_moved_toy(tmp_path_factory.mktemp("messy") / "slices")
     good = (folder / slice_name(3)).read_bytes()
     (folder / slice_name(TRUNCATED)).write_bytes(good[: len(good) // 2])
     (folder / slice_name(NOTHING)).write_bytes(b"")
     (folder / slice_name(NO_TIFF)).write_bytes(b"this is no TIFF at all, not even nearly")
-    tifffile.imwrite(folder / slice_name(MISFIT), toy_slice(MISFIT)[: FIELD[0] // 2])
-    tifffile.imwrite(folder / slice_name(BLANK), toy_slice(BLANK) * 0)
+    tifffile.imwrite(folder / slice_name(MISFIT), moved_slice(MISFIT, stage_yx_px())[: FIELD[0] // 2])
+    tifffile.imwrite(folder / slice_name(BLANK), moved_slice(BLANK, stage_yx_px()) * 0)
     (folder / slice_name(MISSING)).unlink()
     shutil.copy(folder / slice_name(TWICE), folder / AGAIN)
     tifffile.imwrite(folder / OTHER, toy_slice(CONFLICTING, seed=1))
@@ -54,7 +57,7 @@ def messy(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(messy: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """Return the same folder as a local run sees it: all there, in order."""
-    settings = toy_settings(messy, models=SHIPPED_MODELS)
+    settings = toy_settings(messy, models=SHIPPED_MODELS, registration="translation", registration_trend="zero")
     runner = Runner(tmp_path_factory.mktemp("messy-local"), settings, parts=Parts())
     runner.to_the_end()
     return runner
@@ -98,6 +101,7 @@ def test_a_folder_of_every_trouble_gives_the_results_and_the_ledger_of_a_local_r
 ) -> None:
     system.slices, system.watch = tmp_path / "slices", True
     system.slices.mkdir()
+    system.extra |= {"FIBSEM_METHOD__REGISTRATION": "translation", "FIBSEM_METHOD__REGISTRATION_TREND": "zero"}
     system.start_all()
     deliver(messy, system.slices, system)
     system.await_complete()
@@ -105,6 +109,7 @@ def test_a_folder_of_every_trouble_gives_the_results_and_the_ledger_of_a_local_r
     manifest = system.collect(out)
     assert (out / "ledger.csv").read_text() == (expected.out / "ledger.csv").read_text()
     assert manifest == expected.manifest()
+    assert "transforms.csv" in manifest
     assert states(out) == {
         "ingested": 60 - 6, "blank": 1, "missing": 1, "dead_lettered": 5, "duplicate": 1, "conflict": 1,
     }  # fmt: skip
@@ -118,6 +123,6 @@ def test_a_folder_of_every_trouble_gives_the_results_and_the_ledger_of_a_local_r
     }
     rows.add(
         "duplicate, conflicting, late, shuffled, missing, truncated, empty, corrupt, misshapen, blank and half-written "
-        "slices, ingest killed on the way",
+        "slices, registered, ingest killed on the way",
         "I1 (ledger equal) I2 I3",
     )

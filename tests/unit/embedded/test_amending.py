@@ -14,6 +14,7 @@ from services.embedded.amending import NothingToAmendError, prepare, write_ident
 from services.embedded.run import Parts
 from services.runtime.segmenter.port import Normalisation, Plane, Segmented
 from tests.support.grey_segmenter import GreySegmenter
+from tests.support.moved_toy import moved_slice, stage_yx_px, write_moved_toy
 from tests.support.toy_acquisition import VOXEL_NM, Runner, slice_name, toy_settings, toy_slice, write_toy
 
 PLANES = 46
@@ -30,8 +31,8 @@ class CountingSegmenter(GreySegmenter):
         return list(super().segment(crops, normalisation))
 
 
-def runner(out: Path, folder: Path) -> Runner:
-    return Runner(out, toy_settings(folder), parts=Parts(segmenter=CountingSegmenter(VOXEL_NM)))
+def runner(out: Path, folder: Path, **settings: object) -> Runner:
+    return Runner(out, toy_settings(folder, **settings), parts=Parts(segmenter=CountingSegmenter(VOXEL_NM)))
 
 
 def crops_of(run: Runner) -> int:
@@ -66,6 +67,21 @@ def test_a_late_slice_gives_what_a_run_with_every_slice_gives(
     earlier = first.manifest()
     complete = runner(tmp_path / "complete", folder)
     assert complete.to_the_end() == second.manifest() != earlier
+    assert 0 < crops_of(second) <= 8 < crops_of(complete)
+
+
+@pytest.mark.slow
+def test_a_late_slice_of_a_registered_run_does_too_and_leaves_other_crops_alone(tmp_path: Path) -> None:
+    registered = {"registration": "translation", "registration_trend": "zero"}
+    folder = write_moved_toy(tmp_path / "slices")
+    (folder / slice_name(LATE)).unlink()
+    first = runner(tmp_path / "first", folder, **registered)
+    first.to_the_end()
+    tifffile.imwrite(folder / slice_name(LATE), moved_slice(LATE, stage_yx_px()))
+    second = runner(tmp_path / "second", folder)
+    second.settings = prepare(first.out, second.out)
+    complete = runner(tmp_path / "complete", folder, **registered)
+    assert second.to_the_end() == complete.to_the_end() != first.manifest()
     assert 0 < crops_of(second) <= 8 < crops_of(complete)
 
 
