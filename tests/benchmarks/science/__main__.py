@@ -1,7 +1,7 @@
 """The proof on real data: `python -m tests.benchmarks.science TASK` trains from scratch, and says how good it became.
 
-    python -m tests.benchmarks.science epfl6|hela|mito|membranes|phantom|table1 [--out out/science] [--data FOLDER]
-        [--minutes 60] [--fold 0] [--cpu] [--threads N]
+    python -m tests.benchmarks.science epfl6|hela|mito|membranes|phantom|table1|baseline|leakage [--out out/science]
+        [--data FOLDER] [--minutes 60] [--fold 0] [--cpu] [--threads N]
 
 Stopped and started again, it goes on from the trainer's checkpoint. `OUT/TASK/model` holds the published network as
 `fibsem-nuclei train --out` leaves it; `OUT/TASK/result.md` and `result.json` what was measured.
@@ -20,9 +20,11 @@ from services.runtime.segmenter.cards import read_card
 from services.simulator.phantom import Phantom, PhantomSpec
 from services.trainer.keeping import Progress
 from services.trainer.runs import Workplace
+from tests.benchmarks.science.baseline import Baseline
 from tests.benchmarks.science.budget import Steps, planned
 from tests.benchmarks.science.epfl6 import FOLDS, Epfl6
 from tests.benchmarks.science.hela import Hela
+from tests.benchmarks.science.leakage import Leakage
 from tests.benchmarks.science.membranes import Membranes
 from tests.benchmarks.science.mito import Mito
 from tests.benchmarks.science.phantom import PhantomTask
@@ -33,7 +35,7 @@ from tests.benchmarks.science.task import Task
 from tests.benchmarks.science.turns import Ledger, Spent, train_by_turns
 
 ROOT = Path(__file__).resolve().parents[3]
-TASKS = ("epfl6", "hela", "mito", "membranes", "phantom", "table1")
+TASKS = ("epfl6", "hela", "mito", "membranes", "phantom", "table1", "baseline", "leakage")
 TRAINING_SHARE = 0.85
 """Of the minutes; the rest is for data, trials, publishing and scores."""
 
@@ -44,6 +46,7 @@ def task_named(name: str, fold: int) -> Task:
         return Epfl6(fold)
     plain: dict[str, Task] = {
         "hela": Hela(), "mito": Mito(), "membranes": Membranes(), "phantom": PhantomTask(), "table1": Table1(),
+        "baseline": Baseline(), "leakage": Leakage(),
     }  # fmt: skip
     return plain[name]
 

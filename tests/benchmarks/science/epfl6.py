@@ -52,8 +52,8 @@ FOLDS = (
 )
 """Every plane is in one test part; the first fold's network is published."""
 
-_ARCHITECTURE: dict[str, Any] = {"family": "dlsia.TUNet", "depth": 5, "base_channels": 16, "growth_rate": 1.75}
-_OPTIMISER: dict[str, Any] = {
+ARCHITECTURE: dict[str, Any] = {"family": "dlsia.TUNet", "depth": 5, "base_channels": 16, "growth_rate": 1.75}
+OPTIMISER: dict[str, Any] = {
     "seed": 1, "batch_crops": 4, "patch_px": 256, "learning_rate": 2e-3, "artefact_share": 0.35, "warp_share": 0.4,
     "dice_weight": 1.0,
 }  # fmt: skip
@@ -122,11 +122,11 @@ class Epfl6:
         return (
             Job(
                 "mitochondria", annotated("binary"), [output("background", 0), output("mitochondrion", 1)],
-                _ARCHITECTURE, {**_OPTIMISER, "focus": [1], "focus_share": 0.5}, 0.5, 20_000,
+                ARCHITECTURE, {**OPTIMISER, "focus": [1], "focus_share": 0.5}, 0.5, 20_000,
             ),
             Job(
-                "epfl-six-classes", annotated("six"), six, _ARCHITECTURE,
-                {**_OPTIMISER, "seed": 2, "focus": [2, 6, 5, 4], "focus_share": 0.6}, 0.5, 20_000, "model-six",
+                "epfl-six-classes", annotated("six"), six, ARCHITECTURE,
+                {**OPTIMISER, "seed": 2, "focus": [2, 6, 5, 4], "focus_share": 0.6}, 0.5, 20_000, "model-six",
             ),
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from tests.benchmarks.science.task import Outcome, annotated, output
 OURS: dict[str, Any] = {"family": "dlsia.TUNet", "depth": 5, "base_channels": 16, "growth_rate": 1.75}
 THEIRS: dict[str, Any] = {"family": "smp", "decoder": "Unet", "encoder": "resnet34"}
 PIECES_ACROSS = 4
-_OPTIMISER: dict[str, Any] = {
+OPTIMISER: dict[str, Any] = {
     "batch_crops": 4,
     "patch_px": 256,
     "learning_rate": 2e-3,
@@ -75,7 +75,7 @@ def contest_jobs(contest: Contest, pictures: Sequence[Picture], division: Divisi
     sides = zip(contest.networks, (OURS, THEIRS), ("model", "baseline"), strict=True)
     return [
         Job(
-            name, annotated(contest.name), outputs, architecture, {**_OPTIMISER, "seed": 1}, contest.share, 20_000,
+            name, annotated(contest.name), outputs, architecture, {**OPTIMISER, "seed": 1}, contest.share, 20_000,
             f"{folder}{contest.folder}",
         )
         for name, architecture, folder in sides
