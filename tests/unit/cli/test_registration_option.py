@@ -30,6 +30,7 @@ def test_a_run_file_from_before_registration_was_there_is_understood() -> None:
 
 def test_amend_refines_only_what_was_registered(tmp_path: Path) -> None:
     before, after = tmp_path / "out", tmp_path / "refined"
+    (tmp_path / "slices").mkdir()
     settle(before, toy_settings(tmp_path / "slices"), joined=True)
     (before / "MANIFEST.sha256").write_text("")
     answer = CliRunner().invoke(app, ["amend", str(before), "--out", str(after), "--refine"])
