@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -225,6 +226,30 @@ def test_a_loss_that_is_no_number_is_caught_and_the_best_until_then_is_kept(tmp_
     with pytest.raises(DivergedError, match=r"toy: the loss is nan at step 6; lower learning_rate.*are kept in"):
         training(drawn=poisoned).run(tmp_path)
     assert list(tmp_path.glob("best-f1-*.safetensors"))
+
+
+class SpoiledAt(list[Batch]):
+    """Blocks to be validated by, of which the one that is looked at as number `looks` is no number any more."""
+
+    def __init__(self, blocks: list[Batch], looks: int) -> None:
+        super().__init__(blocks)
+        self._left = looks
+
+    def __getitem__(self, k: Any) -> Any:
+        images, labels = super().__getitem__(k)
+        self._left -= 1
+        return images * (1.0 if self._left else float("nan")), labels
+
+
+def test_a_validation_that_is_no_number_is_caught_and_replaces_no_best_weights(tmp_path: Path) -> None:
+    validation = SpoiledAt([draw(999), draw(998)], looks=3)
+    spoiled = Training("toy", build_network(ARCHITECTURE, 2, seed=0), draw, validation, FIT)
+    with pytest.raises(DivergedError, match=r"toy: the validation loss is nan at step 8; lower .*are kept in"):
+        spoiled.run(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == ["best-f1-00000004.safetensors", "best-loss-00000004.safetensors"]
+    last = torch.load(tmp_path / LAST, weights_only=True)
+    assert last["global_step"] == 4
 
 
 @pytest.mark.parametrize(
