@@ -288,23 +288,34 @@ def test_another_fault_is_not_disguised(tmp_path: Path) -> None:
         training(drawn=broken).run(tmp_path)
 
 
-def dies_in_a_worker(parent: int) -> Callable[[int], Batch]:
+def dies_in_a_worker(parent: int, at: int) -> Callable[[int], Batch]:
     def drawn(number: int) -> Batch:
-        if number == 5 and os.getpid() != parent:
+        if number == at and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(number)
 
     return drawn
 
 
+def test_a_run_stopped_before_its_first_validation_begins_anew(
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]]
+) -> None:
+    asked = iter(range(100))
+    twice = training()
+    with pytest.raises(TrainingCancelledError, match="step 3"):
+        twice.run(tmp_path, cancelled=lambda: next(asked) >= 3)
+    assert same(twice.run(tmp_path), undisturbed[1])
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("at", [3, 5], ids=["before the first validation", "after it"])
 def test_a_killed_worker_costs_nothing_but_time(
-    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     # torch tells of a dead worker by an exception out of a signal handler, wherever the process is just then. In a
     # callback (of a fork, of a deletion) Python can only print it, and torch notices the death otherwise.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    trained = training(replace(FIT, workers=1), dies_in_a_worker(os.getpid())).run(tmp_path)
+    trained = training(replace(FIT, workers=1), dies_in_a_worker(os.getpid(), at)).run(tmp_path)
     assert same(trained, undisturbed[1])
 
 
