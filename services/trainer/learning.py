@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from services.trainer.curves import Judgement
 from services.trainer.losses import IGNORED, LossTerms, segmentation_loss
-from services.trainer.scoring import Confusion, class_scores
+from services.trainer.scoring import macro_f1
 
 Batch = tuple[Tensor, Tensor]
 Draw = Callable[[int], Batch]
@@ -196,13 +196,14 @@ class Learner(pl.LightningModule):
         counts, losses, taken = (
             self.trainer.strategy.reduce(each, reduce_op="sum") for each in (counts, losses, taken)
         )
+        outputs = math.isqrt(len(counts))
         validation_loss = float(losses[0] / losses[1].clamp(min=1))
         self._refuse_diverged("validation loss", validation_loss)
         self.judgement = Judgement(
             step=self.global_step,
             train_loss=float(taken[0] / taken[1].clamp(min=1)),
             validation_loss=validation_loss,
-            macro_f1=_macro_f1(counts.cpu().numpy()),
+            macro_f1=macro_f1(counts.cpu().numpy().reshape(outputs, outputs)),
             learning_rate=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
         )
         for curve in ("train_loss", "validation_loss", "macro_f1", "learning_rate"):
@@ -270,10 +271,3 @@ def _freeze_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch's own base class of all of them
             module.eval()
-
-
-def _macro_f1(counts: Confusion) -> float:
-    outputs = math.isqrt(counts.size)
-    names = [f"channel-{k}" for k in range(outputs)]
-    scores = class_scores(counts.reshape(outputs, outputs), names)
-    return sum(score.f1 for score in scores) / outputs

@@ -18,13 +18,15 @@ from services.contracts.model_card import (
     FixedNormalisation,
     HeldOutScores,
 )
+from services.evaluation.metrics import averages
+from services.evaluation.metrics import class_scores as evaluated
 from services.inference.prediction import predict_folder
 from services.runtime.segmenter.cards import published, read_card
 from services.trainer.annotations.dataset import DatasetClass, Manifest, Origin, Pair, new_dataset
 from services.trainer.datasets import DataRequestError
 from services.trainer.keeping import Progress
 from services.trainer.runs import IncompatibleStartError, Workplace, train
-from services.trainer.scoring import class_scores, confusion
+from services.trainer.scoring import class_scores, confusion, macro_f1
 
 RECIPE = """
 licence = "BSD-3-Clause"
@@ -133,8 +135,27 @@ def test_scores_pool_pixels_and_not_planes() -> None:
     assert (found.precision, found.recall) == (1.0, round(98 / 99, 5))
 
 
-def test_a_class_that_is_nowhere_has_nothing_wrong() -> None:
-    assert class_scores(np.array([[4, 0], [0, 0]]), ["a", "b"])[1].f1 == 1.0
+def test_a_class_that_is_nowhere_has_no_score_and_no_part_in_the_mean() -> None:
+    counts = np.array([[3, 0, 1], [0, 0, 0], [1, 0, 3]])
+    assert [score.name for score in class_scores(counts, ["a", "b", "c"])] == ["a", "c"]
+    assert macro_f1(counts) == 0.75
+
+
+@pytest.mark.parametrize("counts", [[[0, 2], [0, 3]], [[0, 0], [2, 3]]], ids=["never predicted", "never there"])
+def test_a_class_that_is_missed_or_made_up_scores_nothing(counts: list[list[int]]) -> None:
+    found = class_scores(np.array(counts), ["a", "b"])[0]
+    assert (found.precision, found.recall, found.f1, found.iou) == (0, 0, 0, 0)
+
+
+def test_the_scores_are_those_of_evaluate() -> None:
+    counts = np.array([[8, 2, 0, 0], [0, 5, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    theirs = [score for score in evaluated(counts) if score.f1 is not None]
+    ours = class_scores(counts, list("abcd"))
+    for name in ("precision", "recall", "f1", "iou"):
+        assert [getattr(score, name) for score in ours] == pytest.approx(
+            [getattr(score, name) or 0.0 for score in theirs], abs=1e-5
+        )
+    assert macro_f1(counts) == pytest.approx(averages(counts).macro, abs=1e-5)
 
 
 ANNOTATED = """
