@@ -23,6 +23,7 @@ from services.evaluation.metrics import class_scores as evaluated
 from services.inference.prediction import predict_folder
 from services.runtime.segmenter.cards import published, read_card
 from services.trainer.annotations.dataset import DatasetClass, Manifest, Origin, Pair, new_dataset
+from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError
 from services.trainer.keeping import Progress
 from services.trainer.runs import IncompatibleStartError, Workplace, train
@@ -285,6 +286,19 @@ def test_data_that_a_recipe_cannot_mean_are_refused(
     recipe = (tmp_path if "unseen" in instead else labelled) / "refused.toml"
     recipe.write_text(ANNOTATED.replace(said, instead) + KINDS["dense"] + SHORT)
     with pytest.raises(ValueError, match=complaint):
+        train(recipe, workplace(tmp_path, []), threads=1)
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_images_that_were_edited_since_the_import_are_refused(tmp_path: Path, part: str) -> None:
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7})
+    edited = tmp_path / "labelled" / part / "stack_z000.tif"
+    plane = tifffile.imread(edited)
+    plane[3, 2] = 7
+    tifffile.imwrite(edited, plane)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT)
+    with pytest.raises(NotADatasetError, match=r"stack_z000: .* changed since the import.*annotations check"):
         train(recipe, workplace(tmp_path, []), threads=1)
 
 
