@@ -205,18 +205,11 @@ class NetworkRecipe(Value):
 
     @model_validator(mode="after")
     def _patches_and_weights_fit(self) -> Self:
-        weights, patch_px = self.optimiser.class_weights, self.optimiser.patch_px
+        weights = self.optimiser.class_weights
         if weights is not None and len(weights) != len(self.outputs):
             raise ValueError(f"{self.name}: one class weight per output")
-        if self.architecture == "auto":
-            return self
-        multiple = self.architecture.shape_multiple_px
-        if isinstance(patch_px, int) and patch_px % multiple:
-            raise ValueError(f"{self.name}: patch_px must be a multiple of {multiple}")
-        if (self.architecture.dimensions == 3) != (self.optimiser.patch_planes > 1):
-            raise ValueError(f"{self.name}: patch_planes above 1 and an architecture of 3 dimensions go together")
-        if self.architecture.dimensions == 3 and self.optimiser.patch_planes % multiple:
-            raise ValueError(f"{self.name}: patch_planes must be a multiple of {multiple}")
+        if self.architecture != "auto":
+            refuse_unfit_patches(self, self.architecture)
         return self
 
     @property
@@ -246,6 +239,20 @@ class NetworkRecipe(Value):
         if self.optimiser.ignore_exterior:
             table[int(LabelClass.EXTERIOR)] = IGNORED
         return table
+
+
+def refuse_unfit_patches(network: NetworkRecipe, architecture: AnyArchitecture) -> None:
+    """Raise `ValueError` if the patches that a recipe asks for cannot be shown to an architecture."""
+    optimiser, multiple = network.optimiser, architecture.shape_multiple_px
+    if isinstance(optimiser.patch_px, int) and optimiser.patch_px % multiple:
+        raise ValueError(f"{network.name}: patch_px must be a multiple of {multiple}, got {optimiser.patch_px}")
+    if (architecture.dimensions == 3) != (optimiser.patch_planes > 1):
+        raise ValueError(
+            f"{network.name}: patch_planes above 1 and an architecture of 3 dimensions go together; one that is not "
+            "named has 2"
+        )
+    if architecture.dimensions == 3 and optimiser.patch_planes % multiple:
+        raise ValueError(f"{network.name}: patch_planes must be a multiple of {multiple}")
 
 
 class Recipe(Value):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from services.contracts.architectures import AnyArchitecture, TUNetArchitecture
 from services.trainer.networks import build_network
-from services.trainer.recipes import NetworkRecipe
+from services.trainer.recipes import NetworkRecipe, refuse_unfit_patches
 
 LARGEST_PATCH_PX, LARGEST_BLOCK_PX, LARGEST_BATCH, MOST_LEVELS = 256, 96, 8, 5
 COARSEST_PX = 8
@@ -58,12 +58,19 @@ class Sizes:
 
 
 def sized(network: NetworkRecipe, extent: Extent) -> Sizes:
-    """Decide what a recipe leaves open."""
+    """Decide what a recipe leaves open.
+
+    Raises
+    ------
+    ValueError
+        If the patches that the recipe asks for do not fit the architecture that is chosen.
+    """
     recipe = network.optimiser
     architecture = network.architecture
     if architecture == "auto":
         wanted = recipe.patch_px if isinstance(recipe.patch_px, int) else min(extent.smallest_px, LARGEST_PATCH_PX)
         architecture = TUNetArchitecture(depth=fitting_depth(wanted), base_channels=16, growth_rate=1.75)
+        refuse_unfit_patches(network, architecture)
     patch_px = _patch_px(recipe.patch_px, architecture, extent)
     if isinstance(recipe.batch_crops, int):
         batch = recipe.batch_crops
