@@ -22,6 +22,7 @@ from services.trainer.datasets import Grow, PlaneSet
 from services.trainer.keeping import Report
 from services.trainer.learning import Fit
 from services.trainer.losses import IGNORED, LossTerms
+from services.trainer.memory import limits_bytes
 from services.trainer.networks import build_network, folded_network, parameter_count
 from services.trainer.patches import PatchRule, PatchSource
 from services.trainer.publishing import exported_archive, publish, refuse_different
@@ -269,4 +270,5 @@ def _memory_bytes(accelerator: str) -> int:
     """Return the memory set aside for batches: of all there is, so that a resumed run decides alike."""
     if accelerator != "cpu" and torch.cuda.is_available():
         return int(_SHARE_OF_GPU * torch.cuda.get_device_properties(0).total_memory)
-    return int(_SHARE_OF_MACHINE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(_SHARE_OF_MACHINE * min(machine, *limits_bytes()))

@@ -3,9 +3,9 @@
 - Patch: the largest multiple of the network's coarsest stride up to 256 px (96 px in three dimensions) that fits into
   the smallest image; one multiple at least, for which smaller images are mirrored.
 - Depth (`architecture = "auto"`): as many levels, up to 5, as leave the coarsest one 8 px of a patch or more.
-- Batch: as many patches as the memory set aside holds (half of a GPU's, a quarter of the machine's: of all there is, so
-  that a resumed run decides alike), four numbers for every one that a layer puts out (the value, its gradient, and as
-  much again for temporaries); 8 at most.
+- Batch: as many patches as the memory set aside holds (half of a GPU's, a quarter of the machine's or of what its
+  container is allowed: of all there is, so that a resumed run decides alike), four numbers for every one that a layer
+  puts out (the value, its gradient, and as much again for temporaries); 8 at most.
 - Epochs: one shows as many patches as there are labelled training planes.
 """
 
