@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from services.contracts.classes import LabelClass
 from services.contracts.model_card import (
     AnnotatedScores,
     AnySource,
@@ -128,8 +129,8 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
     Raises
     ------
     DataRequestError
-        If a class of the data set has no output, an output no class, or a class no pixel to learn from; or if the
-        voxel size is not known.
+        If a class of the data set has no output, an output no class, or a class no pixel to learn from; if exterior
+        is to be ignored and class 0 is something else; or if the voxel size is not known.
     NotADatasetError, SplitError
         If the data set cannot be read, or not be divided.
     """
@@ -137,6 +138,7 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
     assert isinstance(data, AnnotatedRecipe)
     dataset = read_dataset(here / data.folder)
     _refuse_other_classes(dataset, network)
+    _refuse_ignoring_another_class(dataset, network)
     split = _split(dataset, data, here)
     parts = divided(dataset, split)
     _refuse_classes_without_pixels(parts, network)
@@ -204,6 +206,15 @@ def _refuse_other_classes(dataset: AnnotatedDataset, network: NetworkRecipe) -> 
         raise DataRequestError(
             f"{network.name}: no output stands for {sorted(homeless)} of {dataset.folder.name}: add one, or "
             "let another absorb it"
+        )
+
+
+def _refuse_ignoring_another_class(dataset: AnnotatedDataset, network: NetworkRecipe) -> None:
+    (first,) = [c.name for c in dataset.manifest.classes if c.class_id == LabelClass.EXTERIOR] or [None]
+    if network.optimiser.ignore_exterior and first not in {None, LabelClass.EXTERIOR.label}:
+        raise DataRequestError(
+            f"{network.name}: ignore_exterior, which profile manuscript sets, would leave class 0 out of the loss, and "
+            f"in {dataset.folder.name} that is {first}: say ignore_exterior = false under [networks.optimiser]"
         )
 
 

@@ -110,7 +110,7 @@ class OptimiserRecipe(Value):
     dice_weight, focal_gamma
         Terms of the loss; see `services.trainer.losses`.
     ignore_exterior
-        Whether exterior pixels count in no loss and no validation.
+        Whether exterior pixels, class 0, count in no loss and no validation.
     artefact_share, warp_share, turned, jitter_normalisation
         Augmentation: shares of patches with artefacts of imaging, and rotated by any angle and stretched; whether
         patches are turned by right angles and mirrored, and normalised with a small error.

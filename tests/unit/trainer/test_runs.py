@@ -276,6 +276,7 @@ def test_a_network_goes_on_from_a_published_one_and_not_from_another(labelled: P
         ('{ name = "mitochondrion", class_id = 7 }', '{ name = "unseen", class_id = 9 }', "no output stands for"),
         ("voxel_size_nm = 5.0", "", "give voxel_size_nm"),
         ('folder = "labelled"', 'folder = "elsewhere"', "no annotated data set"),
+        ('name = "mitochondria"', 'name = "mitochondria"\nprofile = "manuscript"', "that is background: say ignore_"),
     ],
 )
 def test_data_that_a_recipe_cannot_mean_are_refused(
@@ -287,6 +288,15 @@ def test_data_that_a_recipe_cannot_mean_are_refused(
     recipe.write_text(ANNOTATED.replace(said, instead) + KINDS["dense"] + SHORT)
     with pytest.raises(ValueError, match=complaint):
         train(recipe, workplace(tmp_path, []), threads=1)
+
+
+def test_exterior_is_ignored_where_class_0_is_exterior(tmp_path: Path) -> None:
+    labelled_discs(tmp_path / "labelled", {"exterior": 0, "mitochondrion": 7})
+    recipe = tmp_path / "recipe.toml"
+    said = ANNOTATED.replace('"background"', '"exterior"') + KINDS["dense"] + SHORT.replace("60", "1")
+    recipe.write_text(said + "ignore_exterior = true\n")
+    (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
+    assert read_card(folder).training.ignore_exterior
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
