@@ -143,7 +143,8 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
     parts = divided(dataset, split)
     _refuse_classes_without_pixels(parts, network)
     first = parts.training[0]
-    normalisation = recipe.normalisation or FixedNormalisation(kind="fixed", mean=first.mean, sd=first.sd)
+    stretch = dataset.manifest.grey.model_dump() if dataset.manifest.grey else {}
+    normalisation = recipe.normalisation or FixedNormalisation(kind="fixed", mean=first.mean, sd=first.sd, **stretch)
     return DataSets(
         training=parts.training,
         validation=parts.validation,

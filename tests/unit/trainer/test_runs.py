@@ -22,7 +22,7 @@ from services.evaluation.metrics import averages
 from services.evaluation.metrics import class_scores as evaluated
 from services.inference.prediction import predict_folder
 from services.runtime.segmenter.cards import published, read_card
-from services.trainer.annotations.dataset import DatasetClass, Manifest, Origin, Pair, new_dataset
+from services.trainer.annotations.dataset import DatasetClass, GreyStretch, Manifest, Origin, Pair, new_dataset
 from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError
 from services.trainer.keeping import Progress
@@ -191,7 +191,7 @@ KINDS = {
 }
 
 
-def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12) -> None:
+def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12, grey: GreyStretch | None = None) -> None:
     """Write a data set of one stack of discs; one image has a strip that nobody labelled."""
     with new_dataset(folder, classes) as draft:
         entries = []
@@ -205,7 +205,7 @@ def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12) -> N
         listed = tuple(
             DatasetClass(class_id=number, name=name) for name, number in sorted(classes.items(), key=lambda c: c[1])
         )
-        draft.finish(Manifest(classes=listed, images=tuple(entries)))
+        draft.finish(Manifest(classes=listed, images=tuple(entries), grey=grey))
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +297,16 @@ def test_exterior_is_ignored_where_class_0_is_exterior(tmp_path: Path) -> None:
     recipe.write_text(said + "ignore_exterior = true\n")
     (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
     assert read_card(folder).training.ignore_exterior
+
+
+def test_the_card_says_how_16_bits_became_8(tmp_path: Path) -> None:
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7}, grey=GreyStretch(low=900, high=9000))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT.replace("60", "1"))
+    (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
+    normalisation = read_card(folder).normalisation
+    assert isinstance(normalisation, FixedNormalisation)
+    assert (normalisation.low, normalisation.high) == (900.0, 9000.0)
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
