@@ -20,7 +20,12 @@ from services.trainer.profiles import PROFILES, ProfileName
 from services.trainer.splits import DEFAULT_DISTANCE_NM
 
 Seeds = Annotated[tuple[Count, ...], Field(min_length=1)]
+_RULES_OF_A_SPLIT = ("split_seed", "test", "validation", "distance_nm")
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe asks for what cannot be done."""
 
 
 class PhantomRecipe(Value):
@@ -58,7 +63,7 @@ class AnnotatedRecipe(Value):
     split_file
         A split as `services.trainer.splits.Split` writes it, from the recipe's folder on.
     split_seed, test, validation, distance_nm
-        See `services.trainer.splits.SplitRule`.
+        See `services.trainer.splits.SplitRule`; not with `split_file`, which was made by rules of its own.
     """
 
     kind: Literal["annotated"]
@@ -75,6 +80,9 @@ class AnnotatedRecipe(Value):
     def _a_file_is_named_for_a_split_by_file(self) -> Self:
         if (self.split == "file") != (self.split_file is not None):
             raise ValueError('split = "file" and split_file go together')
+        rules = [name for name in _RULES_OF_A_SPLIT if getattr(self, name) != type(self).model_fields[name].default]
+        if self.split_file is not None and rules:
+            raise ValueError(f"split_file says how the images are divided, and {', '.join(rules)} would change nothing")
         return self
 
 
@@ -242,17 +250,17 @@ class NetworkRecipe(Value):
 
 
 def refuse_unfit_patches(network: NetworkRecipe, architecture: AnyArchitecture) -> None:
-    """Raise `ValueError` if the patches that a recipe asks for cannot be shown to an architecture."""
+    """Raise `RecipeError` if the patches that a recipe asks for cannot be shown to an architecture."""
     optimiser, multiple = network.optimiser, architecture.shape_multiple_px
     if isinstance(optimiser.patch_px, int) and optimiser.patch_px % multiple:
-        raise ValueError(f"{network.name}: patch_px must be a multiple of {multiple}, got {optimiser.patch_px}")
+        raise RecipeError(f"{network.name}: patch_px must be a multiple of {multiple}, got {optimiser.patch_px}")
     if (architecture.dimensions == 3) != (optimiser.patch_planes > 1):
-        raise ValueError(
+        raise RecipeError(
             f"{network.name}: patch_planes above 1 and an architecture of 3 dimensions go together; one that is not "
             "named has 2"
         )
     if architecture.dimensions == 3 and optimiser.patch_planes % multiple:
-        raise ValueError(f"{network.name}: patch_planes must be a multiple of {multiple}")
+        raise RecipeError(f"{network.name}: patch_planes must be a multiple of {multiple}")
 
 
 class Recipe(Value):

@@ -62,7 +62,7 @@ def sized(network: NetworkRecipe, extent: Extent) -> Sizes:
 
     Raises
     ------
-    ValueError
+    RecipeError
         If the patches that the recipe asks for do not fit the architecture that is chosen.
     """
     recipe = network.optimiser

@@ -26,6 +26,7 @@ from services.trainer.annotations.dataset import DatasetClass, GreyStretch, Mani
 from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError
 from services.trainer.keeping import Progress
+from services.trainer.recipes import RecipeError
 from services.trainer.runs import IncompatibleStartError, Workplace, train
 from services.trainer.scoring import class_scores, confusion, macro_f1
 
@@ -307,6 +308,13 @@ def test_the_card_says_how_16_bits_became_8(tmp_path: Path) -> None:
     normalisation = read_card(folder).normalisation
     assert isinstance(normalisation, FixedNormalisation)
     assert (normalisation.low, normalisation.high) == (900.0, 9000.0)
+
+
+def test_half_precision_on_a_cpu_is_refused_and_not_replaced_in_silence(labelled: Path, tmp_path: Path) -> None:
+    recipe = labelled / "half.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT + 'precision = "16-mixed"\n')
+    with pytest.raises(RecipeError, match=r'mitochondria: precision "16-mixed" needs a GPU.*"bf16-mixed"'):
+        train(recipe, workplace(tmp_path, []), threads=1)
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
