@@ -191,8 +191,13 @@ def _voxel_size_nm(dataset: AnnotatedDataset, data: AnnotatedRecipe) -> float:
     if data.voxel_size_nm is not None:
         return data.voxel_size_nm
     size = dataset.manifest.voxel_size
-    if size is None or size.y_nm != size.x_nm:
+    if size is None:
         raise DataRequestError(f"{dataset.folder.name} does not say how large a pixel is: give voxel_size_nm")
+    if size.y_nm != size.x_nm:
+        raise DataRequestError(
+            f"pixels of {dataset.folder.name} are {size.y_nm:g} nm high and {size.x_nm:g} nm wide, and a network takes "
+            "square ones: resample the images, or give as voxel_size_nm the edge to take for both"
+        )
     return size.y_nm
 
 

@@ -18,6 +18,7 @@ from services.contracts.model_card import (
     FixedNormalisation,
     HeldOutScores,
 )
+from services.contracts.values import VoxelSize
 from services.evaluation.metrics import averages
 from services.evaluation.metrics import class_scores as evaluated
 from services.inference.prediction import predict_folder
@@ -192,7 +193,13 @@ KINDS = {
 }
 
 
-def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12, grey: GreyStretch | None = None) -> None:
+def labelled_discs(
+    folder: Path,
+    classes: dict[str, int],
+    planes: int = 12,
+    grey: GreyStretch | None = None,
+    voxel_size: VoxelSize | None = None,
+) -> None:
     """Write a data set of one stack of discs; one image has a strip that nobody labelled."""
     with new_dataset(folder, classes) as draft:
         entries = []
@@ -206,7 +213,7 @@ def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12, grey
         listed = tuple(
             DatasetClass(class_id=number, name=name) for name, number in sorted(classes.items(), key=lambda c: c[1])
         )
-        draft.finish(Manifest(classes=listed, images=tuple(entries), grey=grey))
+        draft.finish(Manifest(classes=listed, images=tuple(entries), grey=grey, voxel_size=voxel_size))
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +305,15 @@ def test_exterior_is_ignored_where_class_0_is_exterior(tmp_path: Path) -> None:
     recipe.write_text(said + "ignore_exterior = true\n")
     (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
     assert read_card(folder).training.ignore_exterior
+
+
+def test_pixels_that_are_not_square_are_said_to_be_so(tmp_path: Path) -> None:
+    size = VoxelSize(z_nm=20, y_nm=5, x_nm=4)
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7}, voxel_size=size)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED.replace("voxel_size_nm = 5.0", "") + KINDS["dense"] + SHORT)
+    with pytest.raises(DataRequestError, match="pixels of labelled are 5 nm high and 4 nm wide"):
+        train(recipe, workplace(tmp_path, []), threads=1)
 
 
 def test_the_card_says_how_16_bits_became_8(tmp_path: Path) -> None:
