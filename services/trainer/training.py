@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
-from services.trainer.keeping import BEST_BY_F1, BEST_BY_LOSS, LAST, Keeper, Progress, Report, kept_weights
+from services.trainer.keeping import BEST_BY_F1, BEST_BY_LOSS, LAST, InPlace, Keeper, Progress, Report, kept_weights
 from services.trainer.learning import Batch, DivergedError, Draw, Feed, Fit, Learner, TrainingCancelledError
 from services.trainer.weights import Weights
 
@@ -156,6 +156,7 @@ def _lightning(folder: Path, keeper: Keeper, fit: Fit, done: int) -> pl.Trainer:
         deterministic=True if on_cpu else "warn",
         logger=TensorBoardLogger(folder, name="tensorboard", version=f"from-{done:08d}"),
         callbacks=[keeper],
+        plugins=[InPlace()],
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -278,6 +279,13 @@ def test_a_full_disk_is_said_and_the_training_goes_on_afterwards(
     with pytest.raises(DiskFullError, match="free some and run again"):
         training().run(tmp_path, full)
     assert same(training().run(tmp_path), undisturbed[1])
+
+
+def test_nothing_is_written_outside_the_folder_of_the_training(
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no temporary folder"))
+    assert same(training().run(tmp_path / "training"), undisturbed[1])
 
 
 def test_another_fault_is_not_disguised(tmp_path: Path) -> None:
