@@ -216,11 +216,11 @@ def _refuse_other_classes(dataset: AnnotatedDataset, network: NetworkRecipe) -> 
 
 
 def _refuse_ignoring_another_class(dataset: AnnotatedDataset, network: NetworkRecipe) -> None:
-    (first,) = [c.name for c in dataset.manifest.classes if c.class_id == LabelClass.EXTERIOR] or [None]
-    if network.optimiser.ignore_exterior and first not in {None, LabelClass.EXTERIOR.label}:
+    named = [c.name for c in dataset.manifest.classes if c.class_id == LabelClass.EXTERIOR]
+    if network.optimiser.ignore_exterior and named not in ([], [LabelClass.EXTERIOR.label]):
         raise DataRequestError(
             f"{network.name}: ignore_exterior, which profile manuscript sets, would leave class 0 out of the loss, and "
-            f"in {dataset.folder.name} that is {first}: say ignore_exterior = false under [networks.optimiser]"
+            f"in {dataset.folder.name} that is {named[0]}: say ignore_exterior = false under [networks.optimiser]"
         )
 
 
