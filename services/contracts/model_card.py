@@ -39,11 +39,28 @@ class FixedNormalisation(Value):
     ----------
     mean, sd
         Of 8-bit grey. The same for every image, so that nothing flickers along z.
+    low, high
+        16-bit grey of the images learned from that became 0 and 255: 16-bit images to be labelled are mapped likewise.
+        None, and not written, if all had 8 bits.
     """
 
     kind: Literal["fixed"]
     mean: FiniteFloat
     sd: Positive
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _the_stretch_has_two_ends(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"low and high go together, got {self.low} and {self.high}")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _of_8_bits_it_is_written_as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 Normalising = NormalisationRule | FixedNormalisation

@@ -18,7 +18,7 @@ from services.imaging.tiff_faults import TiffError
 
 Plane = NDArray[np.uint8]
 
-# Where constants normalise, the first pages only say how 16 bits become 8.
+# Where constants normalise, the first pages only say how 16 bits become 8, and that only where the card does not.
 _STRETCHED_PAGES = 16
 
 
@@ -35,12 +35,16 @@ def page_count(path: Path) -> int:
 def frozen_grey(paths: list[Path], normalisation: Normalising) -> GreyStatistics:
     """Freeze the grey mapping from the first pages in order of names, as an acquisition does.
 
-    Mean and deviation are those of these pages too, unless the network's card fixes them.
+    Mean and deviation are those of these pages too, unless the network's card fixes them; so is what 16 bits become,
+    unless the card says how those of the images learned from became 8.
     """
     if not isinstance(normalisation, FixedNormalisation):
         return _first_grey(paths, normalisation.first_slices)
     first = _first_grey(paths, _STRETCHED_PAGES)
-    return GreyStatistics(first.low, first.high, normalisation.mean, normalisation.sd)
+    low, high = first.low, first.high
+    if _is_wide(first) and normalisation.low is not None and normalisation.high is not None:
+        low, high = normalisation.low, normalisation.high
+    return GreyStatistics(low, high, normalisation.mean, normalisation.sd)
 
 
 def mapped_pages(path: Path, grey: GreyStatistics) -> Iterator[Plane]:
@@ -114,7 +118,11 @@ def _freeze(histograms: list[NDArray[np.int64]]) -> GreyStatistics:
 
 def _of_depth(page: GreyPlane, grey: GreyStatistics, path: Path) -> GreyPlane:
     """Refuse a page whose depth is not the one that grey was frozen for."""
-    wide = (grey.low, grey.high) != (0.0, 255.0)
-    if wide != (page.dtype == np.uint16):
+    if _is_wide(grey) != (page.dtype == np.uint16):
         raise MixedDepthError(f"{path.name}: some images have 8 bits and others 16: give them apart")
     return page
+
+
+def _is_wide(grey: GreyStatistics) -> bool:
+    """Return whether grey of 16 bits is mapped: of 8 bits it is kept as it is."""
+    return (grey.low, grey.high) != (0.0, 255.0)

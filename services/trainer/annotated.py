@@ -51,6 +51,8 @@ def divided(dataset: AnnotatedDataset, split: Split) -> AnnotatedParts:
     ------
     DataRequestError
         If the split names an image that the data set lacks, or the training images have one grey value.
+    NotADatasetError
+        If an image or its labels changed since the import: hashes, and so checkpoints and cards, would not say so.
     PseudoJudgeError
         If the split has an image judge networks, or taught near one that does, whose labels networks proposed.
     """
@@ -125,7 +127,7 @@ def _plane_set(
     dataset: AnnotatedDataset, entries: Sequence[ImageEntry], grey: tuple[float, float], source: AnnotatedSource
 ) -> PlaneSet:
     ordered = sorted(entries, key=lambda e: (e.nucleus or "", e.z is None, e.z or 0, e.name))
-    pairs = [dataset.load(entry.name) for entry in ordered]
+    pairs = [dataset.load_unchanged(entry.name) for entry in ordered]
     runs: list[int] = []
     for before, entry in zip([None, *ordered], ordered, strict=False):
         follows = before is not None and _follows(before, entry)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from services.contracts.classes import LabelClass
 from services.contracts.model_card import (
     AnnotatedScores,
     AnySource,
@@ -128,8 +129,8 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
     Raises
     ------
     DataRequestError
-        If a class of the data set has no output, an output no class, or a class no pixel to learn from; or if the
-        voxel size is not known.
+        If a class of the data set has no output, an output no class, or a class no pixel to learn from; if exterior
+        is to be ignored and class 0 is something else; or if the voxel size is not known.
     NotADatasetError, SplitError
         If the data set cannot be read, or not be divided.
     """
@@ -137,11 +138,13 @@ def annotated_data(recipe: Recipe, network: NetworkRecipe, here: Path) -> DataSe
     assert isinstance(data, AnnotatedRecipe)
     dataset = read_dataset(here / data.folder)
     _refuse_other_classes(dataset, network)
+    _refuse_ignoring_another_class(dataset, network)
     split = _split(dataset, data, here)
     parts = divided(dataset, split)
     _refuse_classes_without_pixels(parts, network)
     first = parts.training[0]
-    normalisation = recipe.normalisation or FixedNormalisation(kind="fixed", mean=first.mean, sd=first.sd)
+    stretch = dataset.manifest.grey.model_dump() if dataset.manifest.grey else {}
+    normalisation = recipe.normalisation or FixedNormalisation(kind="fixed", mean=first.mean, sd=first.sd, **stretch)
     return DataSets(
         training=parts.training,
         validation=parts.validation,
@@ -188,8 +191,13 @@ def _voxel_size_nm(dataset: AnnotatedDataset, data: AnnotatedRecipe) -> float:
     if data.voxel_size_nm is not None:
         return data.voxel_size_nm
     size = dataset.manifest.voxel_size
-    if size is None or size.y_nm != size.x_nm:
+    if size is None:
         raise DataRequestError(f"{dataset.folder.name} does not say how large a pixel is: give voxel_size_nm")
+    if size.y_nm != size.x_nm:
+        raise DataRequestError(
+            f"pixels of {dataset.folder.name} are {size.y_nm:g} nm high and {size.x_nm:g} nm wide, and a network takes "
+            "square ones: resample the images, or give as voxel_size_nm the edge to take for both"
+        )
     return size.y_nm
 
 
@@ -204,6 +212,15 @@ def _refuse_other_classes(dataset: AnnotatedDataset, network: NetworkRecipe) -> 
         raise DataRequestError(
             f"{network.name}: no output stands for {sorted(homeless)} of {dataset.folder.name}: add one, or "
             "let another absorb it"
+        )
+
+
+def _refuse_ignoring_another_class(dataset: AnnotatedDataset, network: NetworkRecipe) -> None:
+    named = [c.name for c in dataset.manifest.classes if c.class_id == LabelClass.EXTERIOR]
+    if network.optimiser.ignore_exterior and named not in ([], [LabelClass.EXTERIOR.label]):
+        raise DataRequestError(
+            f"{network.name}: ignore_exterior, which profile manuscript sets, would leave class 0 out of the loss, and "
+            f"in {dataset.folder.name} that is {named[0]}: say ignore_exterior = false under [networks.optimiser]"
         )
 
 

@@ -31,7 +31,7 @@ from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError, Specimen
 from services.trainer.keeping import Progress
 from services.trainer.publishing import ExportDiffersError
-from services.trainer.recipes import PhantomRecipe, read_recipe
+from services.trainer.recipes import PhantomRecipe, RecipeError, read_recipe
 from services.trainer.requests import DamagedRequestError, Standing, TrainingBox
 from services.trainer.runs import IncompatibleStartError, Workplace, train
 from services.trainer.safekeeping import Safe
@@ -124,6 +124,7 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (NotADirectoryError, "unknown_data"),
     (SplitError, "bad_data"),
     (DataRequestError, "bad_data"),
+    (RecipeError, "bad_recipe"),
     (IncompatibleStartError, "incompatible_start"),
     (DivergedError, "diverged"),
     (TrainingMemoryError, "no_memory"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from services.trainer.curves import Judgement, curves_csv, parted
 from services.trainer.learning import Learner
@@ -118,6 +121,20 @@ class Keeper(Checkpoint):
             for path in self._folder.glob(f"{kind}-*.safetensors"):
                 if path.name != weights_name(kind, best.step):
                     path.unlink()
+
+
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it is to lie.
+
+    Lightning's own goes by way of the system's temporary folder, which may be full, or memory, or another disk, so that
+    the checkpoint is copied and what a kill leaves there stays. That a checkpoint is whole is `Keeper`'s business.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+        """Write a checkpoint; a full disk is an `OSError`, as torch's own writer would not have it."""
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
 
 
 def weights_name(kind: str, step: int) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from services.trainer.curves import Judgement
 from services.trainer.losses import IGNORED, LossTerms, segmentation_loss
-from services.trainer.scoring import Confusion, class_scores
+from services.trainer.scoring import macro_f1
 
 Batch = tuple[Tensor, Tensor]
 Draw = Callable[[int], Batch]
@@ -161,11 +161,7 @@ class Learner(pl.LightningModule):
             _freeze_statistics(self.network)
         images, labels = batch
         loss = segmentation_loss(self.network(images), labels, self._fit.terms)
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"{self._name}: the loss is {loss.item()} at step {self.global_step}; lower learning_rate, which is "
-                f"{self._fit.learning_rate:g}, or look for damaged images"
-            )
+        self._refuse_diverged("loss", loss.item())
         self._train_losses.append(loss.detach())
         return loss
 
@@ -186,7 +182,13 @@ class Learner(pl.LightningModule):
         self._validated.append((counts, torch.stack([loss.double() * pixels, pixels.double()])))
 
     def on_validation_epoch_end(self) -> None:
-        """Judge all blocks of all devices together."""
+        """Judge all blocks of all devices together.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is no number: the last step before spoiled the weights, which are not to be kept.
+        """
         counts = torch.stack([counts for counts, _ in self._validated]).sum(dim=0)
         losses = torch.stack([losses for _, losses in self._validated]).sum(dim=0)
         train = torch.stack(self._train_losses).double().sum() if self._train_losses else torch.zeros(()).double()
@@ -194,15 +196,25 @@ class Learner(pl.LightningModule):
         counts, losses, taken = (
             self.trainer.strategy.reduce(each, reduce_op="sum") for each in (counts, losses, taken)
         )
+        outputs = math.isqrt(len(counts))
+        validation_loss = float(losses[0] / losses[1].clamp(min=1))
+        self._refuse_diverged("validation loss", validation_loss)
         self.judgement = Judgement(
             step=self.global_step,
             train_loss=float(taken[0] / taken[1].clamp(min=1)),
-            validation_loss=float(losses[0] / losses[1].clamp(min=1)),
-            macro_f1=_macro_f1(counts.cpu().numpy()),
+            validation_loss=validation_loss,
+            macro_f1=macro_f1(counts.cpu().numpy().reshape(outputs, outputs)),
             learning_rate=float(self.trainer.optimizers[0].param_groups[0]["lr"]),
         )
         for curve in ("train_loss", "validation_loss", "macro_f1", "learning_rate"):
             self.log(curve, getattr(self.judgement, curve), rank_zero_only=True)
+
+    def _refuse_diverged(self, what: str, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"{self._name}: the {what} is {loss} at step {self.global_step}; lower learning_rate, which is "
+                f"{self._fit.learning_rate:g}, or look for damaged images"
+            )
 
 
 class Feed(pl.LightningDataModule):
@@ -259,10 +271,3 @@ def _freeze_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch's own base class of all of them
             module.eval()
-
-
-def _macro_f1(counts: Confusion) -> float:
-    outputs = math.isqrt(counts.size)
-    names = [f"channel-{k}" for k in range(outputs)]
-    scores = class_scores(counts.reshape(outputs, outputs), names)
-    return sum(score.f1 for score in scores) / outputs

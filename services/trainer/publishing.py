@@ -92,7 +92,7 @@ def _edge(name: str, multiple: int) -> Dim:
 
 
 def publish(out: Path, card: ModelCard, weights: bytes, archive: bytes) -> Path:
-    """Write a model into its folder, whole or not at all; other versions of the same name are removed.
+    """Write a model into its folder, whole or not at all; then other versions of the same name are removed.
 
     Parameters
     ----------
@@ -122,7 +122,14 @@ def publish(out: Path, card: ModelCard, weights: bytes, archive: bytes) -> Path:
     for name, content in ((WEIGHTS, weights), (ARCHIVE, archive), (CARD, card.encoded())):
         (partial / name).write_bytes(content)
     folder = out / card.address
-    for older in out.glob(f"{card.name}-{'[0-9a-f]' * 12}"):
-        shutil.rmtree(older)
-    partial.rename(folder)
+    if folder.is_dir():
+        # The same card, and so the same contents, unless they were damaged.
+        for path in partial.iterdir():
+            path.replace(folder / path.name)
+        partial.rmdir()
+    else:
+        partial.rename(folder)
+    for other in out.glob(f"{card.name}-{'[0-9a-f]' * 12}"):
+        if other != folder:
+            shutil.rmtree(other)
     return folder

@@ -20,7 +20,12 @@ from services.trainer.profiles import PROFILES, ProfileName
 from services.trainer.splits import DEFAULT_DISTANCE_NM
 
 Seeds = Annotated[tuple[Count, ...], Field(min_length=1)]
+_RULES_OF_A_SPLIT = ("split_seed", "test", "validation", "distance_nm")
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe asks for what cannot be done."""
 
 
 class PhantomRecipe(Value):
@@ -58,7 +63,7 @@ class AnnotatedRecipe(Value):
     split_file
         A split as `services.trainer.splits.Split` writes it, from the recipe's folder on.
     split_seed, test, validation, distance_nm
-        See `services.trainer.splits.SplitRule`.
+        See `services.trainer.splits.SplitRule`; not with `split_file`, which was made by rules of its own.
     """
 
     kind: Literal["annotated"]
@@ -75,6 +80,9 @@ class AnnotatedRecipe(Value):
     def _a_file_is_named_for_a_split_by_file(self) -> Self:
         if (self.split == "file") != (self.split_file is not None):
             raise ValueError('split = "file" and split_file go together')
+        rules = [name for name in _RULES_OF_A_SPLIT if getattr(self, name) != type(self).model_fields[name].default]
+        if self.split_file is not None and rules:
+            raise ValueError(f"split_file says how the images are divided, and {', '.join(rules)} would change nothing")
         return self
 
 
@@ -110,7 +118,7 @@ class OptimiserRecipe(Value):
     dice_weight, focal_gamma
         Terms of the loss; see `services.trainer.losses`.
     ignore_exterior
-        Whether exterior pixels count in no loss and no validation.
+        Whether exterior pixels, class 0, count in no loss and no validation.
     artefact_share, warp_share, turned, jitter_normalisation
         Augmentation: shares of patches with artefacts of imaging, and rotated by any angle and stretched; whether
         patches are turned by right angles and mirrored, and normalised with a small error.
@@ -205,18 +213,11 @@ class NetworkRecipe(Value):
 
     @model_validator(mode="after")
     def _patches_and_weights_fit(self) -> Self:
-        weights, patch_px = self.optimiser.class_weights, self.optimiser.patch_px
+        weights = self.optimiser.class_weights
         if weights is not None and len(weights) != len(self.outputs):
             raise ValueError(f"{self.name}: one class weight per output")
-        if self.architecture == "auto":
-            return self
-        multiple = self.architecture.shape_multiple_px
-        if isinstance(patch_px, int) and patch_px % multiple:
-            raise ValueError(f"{self.name}: patch_px must be a multiple of {multiple}")
-        if (self.architecture.dimensions == 3) != (self.optimiser.patch_planes > 1):
-            raise ValueError(f"{self.name}: patch_planes above 1 and an architecture of 3 dimensions go together")
-        if self.architecture.dimensions == 3 and self.optimiser.patch_planes % multiple:
-            raise ValueError(f"{self.name}: patch_planes must be a multiple of {multiple}")
+        if self.architecture != "auto":
+            refuse_unfit_patches(self, self.architecture)
         return self
 
     @property
@@ -246,6 +247,20 @@ class NetworkRecipe(Value):
         if self.optimiser.ignore_exterior:
             table[int(LabelClass.EXTERIOR)] = IGNORED
         return table
+
+
+def refuse_unfit_patches(network: NetworkRecipe, architecture: AnyArchitecture) -> None:
+    """Raise `RecipeError` if the patches that a recipe asks for cannot be shown to an architecture."""
+    optimiser, multiple = network.optimiser, architecture.shape_multiple_px
+    if isinstance(optimiser.patch_px, int) and optimiser.patch_px % multiple:
+        raise RecipeError(f"{network.name}: patch_px must be a multiple of {multiple}, got {optimiser.patch_px}")
+    if (architecture.dimensions == 3) != (optimiser.patch_planes > 1):
+        raise RecipeError(
+            f"{network.name}: patch_planes above 1 and an architecture of 3 dimensions go together; one that is not "
+            "named has 2"
+        )
+    if architecture.dimensions == 3 and optimiser.patch_planes % multiple:
+        raise RecipeError(f"{network.name}: patch_planes must be a multiple of {multiple}")
 
 
 class Recipe(Value):

@@ -22,10 +22,11 @@ from services.trainer.datasets import Grow, PlaneSet
 from services.trainer.keeping import Report
 from services.trainer.learning import Fit
 from services.trainer.losses import IGNORED, LossTerms
+from services.trainer.memory import limits_bytes
 from services.trainer.networks import build_network, folded_network, parameter_count
 from services.trainer.patches import PatchRule, PatchSource
 from services.trainer.publishing import exported_archive, publish, refuse_different
-from services.trainer.recipes import AnnotatedRecipe, NetworkRecipe, Recipe, read_recipe
+from services.trainer.recipes import AnnotatedRecipe, NetworkRecipe, Recipe, RecipeError, read_recipe
 from services.trainer.scoring import Confusion, class_scores, confusion
 from services.trainer.sizing import Extent, Sizes, sized
 from services.trainer.training import Trained, Training, is_first_process
@@ -183,6 +184,7 @@ def fit_of(network: NetworkRecipe, sizes: Sizes, accelerator: Literal["auto", "c
 
 def _network(recipe: Recipe, network: NetworkRecipe, workplace: Workplace, here: Path) -> Path | None:
     """Train and publish a network; the processes of further devices only train."""
+    _refuse_half_precision_on_a_cpu(network, workplace.accelerator)
     data = data_of(recipe, network, workplace, here)
     if data.remark:
         workplace.remark(f"{network.name} {data.remark}")
@@ -265,8 +267,19 @@ def _pieces(plane_set: PlaneSet, *, is_flat: bool) -> list[np.ndarray[tuple[int]
     return [piece for piece in np.split(np.arange(len(plane_set.grey_zyx)), ends[:-1]) if len(piece)]
 
 
+def _refuse_half_precision_on_a_cpu(network: NetworkRecipe, accelerator: str) -> None:
+    # Lightning would take bf16-mixed instead, and the card would not say so.
+    if network.optimiser.precision == "16-mixed" and _is_cpu(accelerator):
+        raise RecipeError(f'{network.name}: precision "16-mixed" needs a GPU: on a CPU say "bf16-mixed" or "32-true"')
+
+
+def _is_cpu(accelerator: str) -> bool:
+    return accelerator == "cpu" or not torch.cuda.is_available()
+
+
 def _memory_bytes(accelerator: str) -> int:
     """Return the memory set aside for batches: of all there is, so that a resumed run decides alike."""
-    if accelerator != "cpu" and torch.cuda.is_available():
+    if not _is_cpu(accelerator):
         return int(_SHARE_OF_GPU * torch.cuda.get_device_properties(0).total_memory)
-    return int(_SHARE_OF_MACHINE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(_SHARE_OF_MACHINE * min(machine, *limits_bytes()))

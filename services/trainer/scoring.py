@@ -33,14 +33,30 @@ def confusion(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: i
 
 
 def class_scores(counts: Confusion, names: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Return precision, recall, F1 and IoU of each class; a class that nobody has or sees scores 1.
+    """Return precision, recall, F1 and IoU of each class that is there or is predicted.
+
+    A class that is neither has no score, as in `evaluate`: nothing is known of it. One that is there and never
+    predicted, or the other way round, has 0 for all.
 
     Examples
     --------
-    >>> [round(score.f1, 3) for score in class_scores(np.array([[8, 2], [0, 5]]), ["a", "b"])]
+    >>> [round(score.f1, 3) for score in class_scores(np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]]), ["a", "b", "c"])]
     [0.889, 0.833]
     """
-    return tuple(_class_score(counts, k, name) for k, name in enumerate(names))
+    known = (counts.sum(axis=0) + counts.sum(axis=1)) > 0
+    return tuple(_class_score(counts, k, name) for k, name in enumerate(names) if known[k])
+
+
+def macro_f1(counts: Confusion) -> float:
+    """Return the mean F1 of the classes that have one; 0 where none has.
+
+    Examples
+    --------
+    >>> macro_f1(np.array([[4, 0, 0], [0, 0, 0], [1, 0, 0]]))
+    0.444445
+    """
+    scores = class_scores(counts, [f"channel-{k}" for k in range(len(counts))])
+    return sum(score.f1 for score in scores) / max(1, len(scores))
 
 
 def _class_score(counts: Confusion, k: int, name: str) -> ClassScore:
@@ -55,4 +71,4 @@ def _class_score(counts: Confusion, k: int, name: str) -> ClassScore:
 
 
 def _ratio(part: int, whole: int) -> float:
-    return round(part / whole, 5) if whole else 1.0
+    return round(part / whole, 5) if whole else 0.0

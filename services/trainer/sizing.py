@@ -3,9 +3,9 @@
 - Patch: the largest multiple of the network's coarsest stride up to 256 px (96 px in three dimensions) that fits into
   the smallest image; one multiple at least, for which smaller images are mirrored.
 - Depth (`architecture = "auto"`): as many levels, up to 5, as leave the coarsest one 8 px of a patch or more.
-- Batch: as many patches as the memory set aside holds (half of a GPU's, a quarter of the machine's: of all there is, so
-  that a resumed run decides alike), four numbers for every one that a layer puts out (the value, its gradient, and as
-  much again for temporaries); 8 at most.
+- Batch: as many patches as the memory set aside holds (half of a GPU's, a quarter of the machine's or of what its
+  container is allowed: of all there is, so that a resumed run decides alike), four numbers for every one that a layer
+  puts out (the value, its gradient, and as much again for temporaries); 8 at most.
 - Epochs: one shows as many patches as there are labelled training planes.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from services.contracts.architectures import AnyArchitecture, TUNetArchitecture
 from services.trainer.networks import build_network
-from services.trainer.recipes import NetworkRecipe
+from services.trainer.recipes import NetworkRecipe, refuse_unfit_patches
 
 LARGEST_PATCH_PX, LARGEST_BLOCK_PX, LARGEST_BATCH, MOST_LEVELS = 256, 96, 8, 5
 COARSEST_PX = 8
@@ -58,12 +58,19 @@ class Sizes:
 
 
 def sized(network: NetworkRecipe, extent: Extent) -> Sizes:
-    """Decide what a recipe leaves open."""
+    """Decide what a recipe leaves open.
+
+    Raises
+    ------
+    RecipeError
+        If the patches that the recipe asks for do not fit the architecture that is chosen.
+    """
     recipe = network.optimiser
     architecture = network.architecture
     if architecture == "auto":
         wanted = recipe.patch_px if isinstance(recipe.patch_px, int) else min(extent.smallest_px, LARGEST_PATCH_PX)
         architecture = TUNetArchitecture(depth=fitting_depth(wanted), base_channels=16, growth_rate=1.75)
+        refuse_unfit_patches(network, architecture)
     patch_px = _patch_px(recipe.patch_px, architecture, extent)
     if isinstance(recipe.batch_crops, int):
         batch = recipe.batch_crops

@@ -6,6 +6,7 @@ import errno
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
-from services.trainer.keeping import BEST_BY_F1, BEST_BY_LOSS, LAST, Keeper, Progress, Report, kept_weights
+from services.trainer.keeping import BEST_BY_F1, BEST_BY_LOSS, LAST, InPlace, Keeper, Progress, Report, kept_weights
 from services.trainer.learning import Batch, DivergedError, Draw, Feed, Fit, Learner, TrainingCancelledError
 from services.trainer.weights import Weights
 
@@ -78,6 +79,7 @@ class Training:
     def __init__(self, name: str, network: nn.Module, draw: Draw, validation: Sequence[Batch], fit: Fit) -> None:
         self._name, self._draw, self._validation, self._fit = name, draw, validation, fit
         self._network = _channels_last(network)
+        self._first_weights = deepcopy(network.state_dict())
 
     def run(
         self, folder: Path, report: Report = lambda _: None, cancelled: Callable[[], bool] = lambda: False
@@ -124,6 +126,9 @@ class Training:
         done = _steps_done(last)
         if done >= fit.steps:
             return
+        if not done:
+            # An attempt that ended before its first validation has changed the network already.
+            self._network.load_state_dict(self._first_weights)
         learner = Learner(self._name, self._network, fit, cancelled)
         trainer = _lightning(folder, Keeper(folder, self._name, fit.steps, report), fit, done)
         feed = Feed(self._draw, self._validation, fit)
@@ -151,6 +156,7 @@ def _lightning(folder: Path, keeper: Keeper, fit: Fit, done: int) -> pl.Trainer:
         deterministic=True if on_cpu else "warn",
         logger=TensorBoardLogger(folder, name="tensorboard", version=f"from-{done:08d}"),
         callbacks=[keeper],
+        plugins=[InPlace()],
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,

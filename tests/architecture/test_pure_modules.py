@@ -111,6 +111,7 @@ FILES = {
     "trainer/datasets": "reads training data",
     "trainer/recipes": "reads recipes",
     "trainer/data": "names the folders of data sets",
+    "trainer/memory": "reads the limits of control groups",
     "trainer/keeping": "writes checkpoints and best weights",
     "trainer/training": "keeps a training in its folder",
 }

@@ -244,6 +244,22 @@ class AnnotatedDataset:
             raise NotADatasetError(f"{name} has shapes {image.shape} and {labels.shape}, not what {MANIFEST} says")
         return Pair(name, image, labels)
 
+    def load_unchanged(self, name: str) -> Pair:
+        """Return a pair by name, whose pixels are those that were imported.
+
+        Raises
+        ------
+        NotADatasetError
+            As `load`, and if the pixels are not those that the manifest vouches for.
+        """
+        pair = self.load(name)
+        if changed := _changed_since_import(pair, self.entry(name)):
+            raise NotADatasetError(
+                f"{name}: {changed} changed since the import, and what was checked no longer holds: "
+                f"`fibsem-nuclei annotations check {self.folder}` names all that changed; import again"
+            )
+        return pair
+
     def entry(self, name: str) -> ImageEntry:
         """Return what the manifest says of an image."""
         for image in self.manifest.images:
@@ -372,7 +388,7 @@ class Draft:
         NotADatasetError
             If the pixels are not those that the entry vouches for.
         """
-        if (pixel_hash(pair.image_yx), pixel_hash(pair.labels_yx)) != (entry.image_sha256, entry.label_sha256):
+        if _changed_since_import(pair, entry):
             raise NotADatasetError(f"{entry.name} changed since its import: import it again")
         self._write(pair)
         return entry
@@ -469,12 +485,16 @@ def _changed(dataset: AnnotatedDataset, entry: ImageEntry) -> Finding | None:
         _check_pair(pair, dataset.manifest.class_ids)
     except ValueError as fault:
         return error(FindingKind.UNREADABLE, entry.name, str(fault))
-    hashes = {"image": (pair.image_yx, entry.image_sha256), "labels": (pair.labels_yx, entry.label_sha256)}
-    changed = [what for what, (plane, expected) in hashes.items() if pixel_hash(plane) != expected]
-    if changed:
-        said = f"{' and '.join(changed)} changed since the import: import again, so that checks and hashes hold"
+    if changed := _changed_since_import(pair, entry):
+        said = f"{changed} changed since the import: import again, so that checks and hashes hold"
         return error(FindingKind.HASH_MISMATCH, entry.name, said)
     return None
+
+
+def _changed_since_import(pair: Pair, entry: ImageEntry) -> str:
+    """Return which of the two has other pixels than its entry vouches for; empty if neither has."""
+    hashes = {"image": (pair.image_yx, entry.image_sha256), "labels": (pair.labels_yx, entry.label_sha256)}
+    return " and ".join(what for what, (plane, expected) in hashes.items() if pixel_hash(plane) != expected)
 
 
 def _check_pair(pair: Pair, class_ids: Mapping[str, int]) -> None:

@@ -175,6 +175,23 @@ def test_a_card_of_annotated_data_is_read_back_as_it_was_written() -> None:
     assert ModelCard.model_validate_json(written.encoded()) == written
 
 
+def test_a_card_of_8_bit_images_is_written_without_a_stretch_and_one_of_16_bits_with_it() -> None:
+    eight, sixteen = (
+        card(normalisation=FixedNormalisation(kind="fixed", mean=100.0, sd=20.0, **stretch)).explicit()
+        for stretch in ({}, {"low": 900.0, "high": 5000.5})
+    )
+    written = json.loads(eight.encoded())["normalisation"]
+    assert written == {"kind": "fixed", "mean": 100.0, "sd": 20.0}
+    assert json.loads(sixteen.encoded())["normalisation"] == written | {"low": 900.0, "high": 5000.5}
+    assert ModelCard.model_validate_json(sixteen.encoded()) == sixteen
+
+
+@pytest.mark.parametrize("stretch", [{"low": 3.0}, {"high": 3.0}, {"low": 3.0, "high": 3.0}])
+def test_half_a_stretch_and_one_without_extent_are_refused(stretch: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="low"):
+        FixedNormalisation(kind="fixed", mean=100.0, sd=20.0, **stretch)
+
+
 def test_scores_on_training_images_are_refused() -> None:
     with pytest.raises(ValidationError, match="images it was trained on: \\['b'\\]"):
         card(training_data=(annotated("a", "b"),), scores=annotated_scores("b", "c"))

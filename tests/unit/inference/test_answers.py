@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ class _Brighter(nn.Module):
         return torch.cat([-middle, middle], dim=1)
 
 
-def brighter(folder: Path, **changes: object) -> Path:
+def brighter(folder: Path, stretch: Mapping[str, float] | None = None, **changes: object) -> Path:
     """Publish a network of two classes of its own that sees `input_planes` planes."""
     architecture: AnyArchitecture = TUNetArchitecture.model_validate({"depth": 2, "base_channels": 2} | changes)
     archive = exported_archive(_Brighter().eval(), architecture)
@@ -56,7 +57,7 @@ def brighter(folder: Path, **changes: object) -> Path:
         "name": "brighter",
         "classes": (OutputClass(name="background", class_id=0), OutputClass(name="mitochondrion", class_id=7)),
         "architecture": architecture,
-        "normalisation": FixedNormalisation(kind="fixed", mean=170.0, sd=20.0),
+        "normalisation": FixedNormalisation(kind="fixed", mean=170.0, sd=20.0, **(stretch or {})),
         "weights_sha256": _sha256(b"none"),
         "archive_sha256": _sha256(archive),
     }
@@ -143,3 +144,20 @@ def test_a_page_is_read_as_it_was_shown_to_the_networks(tmp_path: Path) -> None:
     assert places == [(tmp_path / "stack.tif", 0), (tmp_path / "stack.tif", 2)]
     mapped = (stack[2] - labeller.grey.low) * 255 / (labeller.grey.high - labeller.grey.low)
     assert np.abs(page - np.clip(mapped, 0, 255)).max() <= 1
+
+
+def test_sixteen_bits_become_eight_as_those_of_the_training_images_did(tmp_path: Path) -> None:
+    model = brighter(tmp_path / "models", stretch={"low": 900.0, "high": 900.0 + 40 * 255})
+    plane = slice_and_truth(2)[0]
+    # Alone, a corner of an image has other percentiles of grey than the images that were learned from.
+    tifffile.imwrite(tmp_path / "corner.tif", plane[:24, :40].astype(np.uint16) * 40 + 900, metadata=None)
+    with open_labeller(model, [tmp_path / "corner.tif"]) as labeller:
+        np.testing.assert_array_equal(mapped_page(tmp_path / "corner.tif", 0, labeller.grey), plane[:24, :40])
+        answer = asked(labeller, "corner.tif")["corner.tif"]
+    np.testing.assert_array_equal(answer.classes_yx == 7, plane[:24, :40] > 170)
+
+
+def test_eight_bits_stay_as_they_are_whatever_sixteen_became(images: Path, tmp_path: Path) -> None:
+    model = brighter(tmp_path / "models", stretch={"low": 900.0, "high": 9000.0})
+    with open_labeller(model, sorted(images.iterdir())) as labeller:
+        assert (labeller.grey.low, labeller.grey.high) == (0.0, 255.0)

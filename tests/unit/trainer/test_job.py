@@ -53,6 +53,7 @@ def asked(store: DirectoryStore, root: Path, *changes: tuple[str, str]) -> Path:
     [
         (("batch_crops = 2", "batch_cropz = 2"), "bad_recipe", "batch_cropz"),
         (("seed = 1", "seed = "), "bad_recipe", "Invalid value"),
+        (("seed = 1", 'precision = "16-mixed"\nseed = 1'), "bad_recipe", "needs a GPU"),
         (("class_id = 3", "class_id = 7"), "bad_data", "nucleolus"),
         (('split = "z-block"', 'split = "nucleus"'), "bad_data", ""),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -108,6 +109,36 @@ def test_a_new_version_replaces_the_older_one_of_its_name(tmp_path: Path, conten
     assert first != second
     assert list(tmp_path.iterdir()) == [second]
     assert publish(tmp_path, card_for(weights, archive, licence="another"), weights, archive) == second
+
+
+def test_the_older_version_stays_until_the_new_one_is_there(
+    tmp_path: Path, contents: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, archive = contents
+    first = publish(tmp_path, card_for(weights, archive), weights, archive)
+
+    def full(_from: Path, _to: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space left"):
+            publish(tmp_path, card_for(weights, archive, licence="another"), weights, archive)
+    assert sorted(path.name for path in first.iterdir()) == sorted([CARD, WEIGHTS, ARCHIVE])
+    second = publish(tmp_path, card_for(weights, archive, licence="another"), weights, archive)
+    assert list(tmp_path.iterdir()) == [second]
+
+
+def test_a_damaged_model_is_whole_again_when_it_is_published_again(
+    tmp_path: Path, contents: tuple[bytes, bytes]
+) -> None:
+    weights, archive = contents
+    folder = publish(tmp_path, card_for(weights, archive), weights, archive)
+    (folder / WEIGHTS).write_bytes(b"damaged")
+    (folder / ARCHIVE).unlink()
+    assert publish(tmp_path, card_for(weights, archive), weights, archive) == folder
+    assert ((folder / WEIGHTS).read_bytes(), (folder / ARCHIVE).read_bytes()) == contents
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_contents_that_the_card_does_not_promise_are_not_published(

@@ -115,6 +115,17 @@ def test_a_split_that_cannot_be_meant_is_refused(raw: dict[str, Any], data: dict
         Recipe.model_validate(raw)
 
 
+@pytest.mark.parametrize("rule", [{"split_seed": 1}, {"test": 0.2}, {"validation": 0.2}, {"distance_nm": 50.0}])
+def test_rules_that_a_given_split_leaves_nothing_to_are_refused(raw: dict[str, Any], rule: dict[str, Any]) -> None:
+    raw["data"] = {"kind": "annotated", "folder": "labelled", "split": "file", "split_file": "split.json"}
+    recipe = Recipe.model_validate(raw)
+    # A recipe that was written out whole says the same.
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    raw["data"] |= rule
+    with pytest.raises(ValidationError, match=f"{next(iter(rule))} would change nothing"):
+        Recipe.model_validate(raw)
+
+
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_a_profile_alone_is_a_whole_optimiser(raw: dict[str, Any], profile: str) -> None:
     raw["networks"][0] |= {"profile": profile}

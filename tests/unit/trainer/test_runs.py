@@ -18,13 +18,18 @@ from services.contracts.model_card import (
     FixedNormalisation,
     HeldOutScores,
 )
+from services.contracts.values import VoxelSize
+from services.evaluation.metrics import averages
+from services.evaluation.metrics import class_scores as evaluated
 from services.inference.prediction import predict_folder
 from services.runtime.segmenter.cards import published, read_card
-from services.trainer.annotations.dataset import DatasetClass, Manifest, Origin, Pair, new_dataset
+from services.trainer.annotations.dataset import DatasetClass, GreyStretch, Manifest, Origin, Pair, new_dataset
+from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError
 from services.trainer.keeping import Progress
+from services.trainer.recipes import RecipeError
 from services.trainer.runs import IncompatibleStartError, Workplace, train
-from services.trainer.scoring import class_scores, confusion
+from services.trainer.scoring import class_scores, confusion, macro_f1
 
 RECIPE = """
 licence = "BSD-3-Clause"
@@ -133,8 +138,27 @@ def test_scores_pool_pixels_and_not_planes() -> None:
     assert (found.precision, found.recall) == (1.0, round(98 / 99, 5))
 
 
-def test_a_class_that_is_nowhere_has_nothing_wrong() -> None:
-    assert class_scores(np.array([[4, 0], [0, 0]]), ["a", "b"])[1].f1 == 1.0
+def test_a_class_that_is_nowhere_has_no_score_and_no_part_in_the_mean() -> None:
+    counts = np.array([[3, 0, 1], [0, 0, 0], [1, 0, 3]])
+    assert [score.name for score in class_scores(counts, ["a", "b", "c"])] == ["a", "c"]
+    assert macro_f1(counts) == 0.75
+
+
+@pytest.mark.parametrize("counts", [[[0, 2], [0, 3]], [[0, 0], [2, 3]]], ids=["never predicted", "never there"])
+def test_a_class_that_is_missed_or_made_up_scores_nothing(counts: list[list[int]]) -> None:
+    found = class_scores(np.array(counts), ["a", "b"])[0]
+    assert (found.precision, found.recall, found.f1, found.iou) == (0, 0, 0, 0)
+
+
+def test_the_scores_are_those_of_evaluate() -> None:
+    counts = np.array([[8, 2, 0, 0], [0, 5, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    theirs = [score for score in evaluated(counts) if score.f1 is not None]
+    ours = class_scores(counts, list("abcd"))
+    for name in ("precision", "recall", "f1", "iou"):
+        assert [getattr(score, name) for score in ours] == pytest.approx(
+            [getattr(score, name) or 0.0 for score in theirs], abs=1e-5
+        )
+    assert macro_f1(counts) == pytest.approx(averages(counts).macro, abs=1e-5)
 
 
 ANNOTATED = """
@@ -169,7 +193,13 @@ KINDS = {
 }
 
 
-def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12) -> None:
+def labelled_discs(
+    folder: Path,
+    classes: dict[str, int],
+    planes: int = 12,
+    grey: GreyStretch | None = None,
+    voxel_size: VoxelSize | None = None,
+) -> None:
     """Write a data set of one stack of discs; one image has a strip that nobody labelled."""
     with new_dataset(folder, classes) as draft:
         entries = []
@@ -183,7 +213,7 @@ def labelled_discs(folder: Path, classes: dict[str, int], planes: int = 12) -> N
         listed = tuple(
             DatasetClass(class_id=number, name=name) for name, number in sorted(classes.items(), key=lambda c: c[1])
         )
-        draft.finish(Manifest(classes=listed, images=tuple(entries)))
+        draft.finish(Manifest(classes=listed, images=tuple(entries), grey=grey, voxel_size=voxel_size))
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +284,7 @@ def test_a_network_goes_on_from_a_published_one_and_not_from_another(labelled: P
         ('{ name = "mitochondrion", class_id = 7 }', '{ name = "unseen", class_id = 9 }', "no output stands for"),
         ("voxel_size_nm = 5.0", "", "give voxel_size_nm"),
         ('folder = "labelled"', 'folder = "elsewhere"', "no annotated data set"),
+        ('name = "mitochondria"', 'name = "mitochondria"\nprofile = "manuscript"', "that is background: say ignore_"),
     ],
 )
 def test_data_that_a_recipe_cannot_mean_are_refused(
@@ -264,6 +295,54 @@ def test_data_that_a_recipe_cannot_mean_are_refused(
     recipe = (tmp_path if "unseen" in instead else labelled) / "refused.toml"
     recipe.write_text(ANNOTATED.replace(said, instead) + KINDS["dense"] + SHORT)
     with pytest.raises(ValueError, match=complaint):
+        train(recipe, workplace(tmp_path, []), threads=1)
+
+
+def test_exterior_is_ignored_where_class_0_is_exterior(tmp_path: Path) -> None:
+    labelled_discs(tmp_path / "labelled", {"exterior": 0, "mitochondrion": 7})
+    recipe = tmp_path / "recipe.toml"
+    said = ANNOTATED.replace('"background"', '"exterior"') + KINDS["dense"] + SHORT.replace("60", "1")
+    recipe.write_text(said + "ignore_exterior = true\n")
+    (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
+    assert read_card(folder).training.ignore_exterior
+
+
+def test_pixels_that_are_not_square_are_said_to_be_so(tmp_path: Path) -> None:
+    size = VoxelSize(z_nm=20, y_nm=5, x_nm=4)
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7}, voxel_size=size)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED.replace("voxel_size_nm = 5.0", "") + KINDS["dense"] + SHORT)
+    with pytest.raises(DataRequestError, match="pixels of labelled are 5 nm high and 4 nm wide"):
+        train(recipe, workplace(tmp_path, []), threads=1)
+
+
+def test_the_card_says_how_16_bits_became_8(tmp_path: Path) -> None:
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7}, grey=GreyStretch(low=900, high=9000))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT.replace("60", "1"))
+    (folder,) = train(recipe, workplace(tmp_path, []), threads=1)
+    normalisation = read_card(folder).normalisation
+    assert isinstance(normalisation, FixedNormalisation)
+    assert (normalisation.low, normalisation.high) == (900.0, 9000.0)
+
+
+def test_half_precision_on_a_cpu_is_refused_and_not_replaced_in_silence(labelled: Path, tmp_path: Path) -> None:
+    recipe = labelled / "half.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT + 'precision = "16-mixed"\n')
+    with pytest.raises(RecipeError, match=r'mitochondria: precision "16-mixed" needs a GPU.*"bf16-mixed"'):
+        train(recipe, workplace(tmp_path, []), threads=1)
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_images_that_were_edited_since_the_import_are_refused(tmp_path: Path, part: str) -> None:
+    labelled_discs(tmp_path / "labelled", {"background": 0, "mitochondrion": 7})
+    edited = tmp_path / "labelled" / part / "stack_z000.tif"
+    plane = tifffile.imread(edited)
+    plane[3, 2] = 7
+    tifffile.imwrite(edited, plane)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ANNOTATED + KINDS["dense"] + SHORT)
+    with pytest.raises(NotADatasetError, match=r"stack_z000: .* changed since the import.*annotations check"):
         train(recipe, workplace(tmp_path, []), threads=1)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from services.contracts.architectures import TUNetArchitecture
+from services.trainer.networks import build_network
 from services.trainer.recipes import NetworkRecipe
 from services.trainer.sizing import Extent, bytes_per_pixel, sized
 
@@ -26,6 +28,22 @@ def network(**optimiser: Any) -> NetworkRecipe:
 def test_patch_and_depth_follow_the_smallest_image(smallest: int, patch: int, depth: int) -> None:
     sizes = sized(network(), Extent(smallest, 2000, 10, PLENTY))
     assert (sizes.patch_px, getattr(sizes.architecture, "depth", None)) == (patch, depth)
+
+
+@pytest.mark.parametrize("patch_px", [16, 40, 64, 104, 256, 512])
+def test_the_chosen_network_takes_patches_of_the_size_that_is_asked_for(patch_px: int) -> None:
+    sizes = sized(network(patch_px=patch_px), Extent(2000, 2000, 10, PLENTY))
+    answer = build_network(sizes.architecture, 2, seed=0).eval()(torch.zeros(1, 1, sizes.patch_px, sizes.patch_px))
+    assert answer.shape == (1, 2, patch_px, patch_px)
+
+
+@pytest.mark.parametrize(
+    ("patches", "complaint"),
+    [({"patch_px": 100}, "patch_px must be a multiple of 8, got 100"), ({"patch_planes": 4}, "go together")],
+)
+def test_patches_that_the_chosen_network_cannot_take_are_refused(patches: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        sized(network(**patches), Extent(2000, 2000, 10, PLENTY))
 
 
 def test_the_batch_fills_the_memory_and_is_one_at_least() -> None:

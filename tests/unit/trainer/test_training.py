@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,6 +229,30 @@ def test_a_loss_that_is_no_number_is_caught_and_the_best_until_then_is_kept(tmp_
     assert list(tmp_path.glob("best-f1-*.safetensors"))
 
 
+class SpoiledAt(list[Batch]):
+    """Blocks to be validated by, of which the one that is looked at as number `looks` is no number any more."""
+
+    def __init__(self, blocks: list[Batch], looks: int) -> None:
+        super().__init__(blocks)
+        self._left = looks
+
+    def __getitem__(self, k: Any) -> Any:
+        images, labels = super().__getitem__(k)
+        self._left -= 1
+        return images * (1.0 if self._left else float("nan")), labels
+
+
+def test_a_validation_that_is_no_number_is_caught_and_replaces_no_best_weights(tmp_path: Path) -> None:
+    validation = SpoiledAt([draw(999), draw(998)], looks=3)
+    spoiled = Training("toy", build_network(ARCHITECTURE, 2, seed=0), draw, validation, FIT)
+    with pytest.raises(DivergedError, match=r"toy: the validation loss is nan at step 8; lower .*are kept in"):
+        spoiled.run(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert names == ["best-f1-00000004.safetensors", "best-loss-00000004.safetensors"]
+    last = torch.load(tmp_path / LAST, weights_only=True)
+    assert last["global_step"] == 4
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -255,6 +281,13 @@ def test_a_full_disk_is_said_and_the_training_goes_on_afterwards(
     assert same(training().run(tmp_path), undisturbed[1])
 
 
+def test_nothing_is_written_outside_the_folder_of_the_training(
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no temporary folder"))
+    assert same(training().run(tmp_path / "training"), undisturbed[1])
+
+
 def test_another_fault_is_not_disguised(tmp_path: Path) -> None:
     def broken(_number: int) -> Batch:
         raise RuntimeError("something else")
@@ -263,23 +296,34 @@ def test_another_fault_is_not_disguised(tmp_path: Path) -> None:
         training(drawn=broken).run(tmp_path)
 
 
-def dies_in_a_worker(parent: int) -> Callable[[int], Batch]:
+def dies_in_a_worker(parent: int, at: int) -> Callable[[int], Batch]:
     def drawn(number: int) -> Batch:
-        if number == 5 and os.getpid() != parent:
+        if number == at and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(number)
 
     return drawn
 
 
+def test_a_run_stopped_before_its_first_validation_begins_anew(
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]]
+) -> None:
+    asked = iter(range(100))
+    twice = training()
+    with pytest.raises(TrainingCancelledError, match="step 3"):
+        twice.run(tmp_path, cancelled=lambda: next(asked) >= 3)
+    assert same(twice.run(tmp_path), undisturbed[1])
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("at", [3, 5], ids=["before the first validation", "after it"])
 def test_a_killed_worker_costs_nothing_but_time(
-    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     # torch tells of a dead worker by an exception out of a signal handler, wherever the process is just then. In a
     # callback (of a fork, of a deletion) Python can only print it, and torch notices the death otherwise.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    trained = training(replace(FIT, workers=1), dies_in_a_worker(os.getpid())).run(tmp_path)
+    trained = training(replace(FIT, workers=1), dies_in_a_worker(os.getpid(), at)).run(tmp_path)
     assert same(trained, undisturbed[1])
 
 
