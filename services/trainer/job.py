@@ -29,7 +29,7 @@ from services.runtime.segmenter.torchserve_archive import build_archive
 from services.runtime.store.port import ArtefactCorruptError, ArtefactStore
 from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError, Specimen
-from services.trainer.keeping import Progress
+from services.trainer.keeping import LAST, Progress
 from services.trainer.publishing import ExportDiffersError
 from services.trainer.recipes import PhantomRecipe, read_recipe
 from services.trainer.requests import DamagedRequestError, Standing, TrainingBox
@@ -195,7 +195,9 @@ class Job:
         log.info("validated", request=self._request.request_id, **reached.model_dump(), warning=progress.warning)
         if self._bench.clock.monotonic_s() < self._keep_at_s:
             return
-        (here,) = (self._folder / "work").glob(f"{progress.network}-{'[0-9a-f]' * 12}")
+        # Restored checkpoints of an earlier request of this name may lie beside: the newest was written just now.
+        written = (self._folder / "work").glob(f"{progress.network}-{'[0-9a-f]' * 12}/{LAST}")
+        here = max(written, key=lambda last: last.stat().st_mtime_ns).parent
         try:
             self._safe.keep(here.name, progress.step)
             self._box.stands(Standing(request_id=self._request.request_id, state="training", **reached.model_dump()))

@@ -21,6 +21,7 @@ from services.runtime.errors import TransientError
 from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.store.directory import DirectoryStore
 from services.trainer.job import REQUEST, Bench, Job, Outcome, put_whole, read_outcome, read_progress, run_job
+from services.trainer.keeping import LAST
 from services.trainer.requests import Cancellation, Standing, TrainingBox
 from services.trainer.training import DiskFullError
 from tests.support.messages import example
@@ -60,8 +61,8 @@ def asked(store: DirectoryStore, root: Path, *changes: tuple[str, str]) -> Path:
 def test_what_cannot_be_followed_is_refused_with_the_reason(
     store: DirectoryStore, tmp_path: Path, change: tuple[str, str], reason: str, why: str
 ) -> None:
-    folder = asked(store, tmp_path)
     if reason == "bad_recipe" and why == "Invalid value":
+        folder = asked(store, tmp_path)
         # The command line would not send what is no TOML.
         recipe = store.put("recipe", write_recipe(tmp_path / "recipe").read_bytes().replace(b"seed = 1", b"seed = "))
         request = TrainingBox(store).request("r1")
@@ -158,6 +159,16 @@ def test_a_network_that_fits_no_set_is_published_without_one(store: DirectorySto
     assert ModelShelf(store).sets() == ()
 
 
+def test_checkpoints_of_an_earlier_request_of_the_name_do_not_disturb(store: DirectoryStore, tmp_path: Path) -> None:
+    earlier = tmp_path / "job" / "work" / "chromatin-0123456789ab"
+    earlier.mkdir(parents=True)
+    (earlier / LAST).write_text("a checkpoint with fewer annotations")
+    folder = asked(store, tmp_path, ("steps = 40", "steps = 2"))
+    assert Job(folder, bench(store)).run().kind == "published"
+    kept = {key.split("/")[4] for key in store.keys("trainings/requests/r1/checkpoints")}
+    assert kept == {path.name for path in (folder / "work").iterdir()} - {earlier.name}
+
+
 # Rebuilding the bus
 
 
@@ -167,12 +178,14 @@ def test_requests_are_said_again_when_the_bus_was_lost_and_refused_ones_are_not(
     box = TrainingBox(store)
     (tmp_path / "recipe").mkdir()
     recipe = write_recipe(tmp_path / "recipe")
-    good, bad = box.ask(recipe, "good", "biologist"), box.ask(recipe, "bad", "biologist")
+    good = box.ask(recipe, "good", "biologist")
+    box.ask(recipe, "bad", "biologist")
+    other = store.put("other", b"another recipe")
     box.stands(Standing(request_id="bad", state="refused"))
     model = example(ModelPublished, request_id="good")
     box.conclude(good, (model,))
     assert box.published_for(good) == (model,)
-    assert box.published_for(good.model_copy(update={"recipe": bad.recipe})) is None
+    assert box.published_for(good.model_copy(update={"recipe": other})) is None
     box.cancel("bad", Cancellation(decided_by="biologist", reason="wrong"))
     bus = SqliteBus(clock=ManualClock())
     bus.create_topics(TOPICS)
