@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,10 @@ from services.cli.console import OUT
 
 if TYPE_CHECKING:
     from services.trainer.keeping import Progress as TrainingProgress
+
+
+class UnfitMachineError(ValueError):
+    """A recipe asks for devices or a precision that this machine does not have."""
 
 
 def train(
@@ -32,13 +38,25 @@ def train(
 
     work = out / ".training"
     OUT.print(f"curves: tensorboard --logdir {work}", markup=False, highlight=False)
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with misfits_in_plain_words(), Progress(*columns, console=OUT) as bars:
         report = _Bars(bars)
         published = train_recipe(
             recipe, Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say), threads
         )
     for model in published:
         OUT.print(f"published {model}")
+
+
+@contextmanager
+def misfits_in_plain_words() -> Iterator[None]:
+    """Have what Lightning refuses as no fit for this machine be an error of the recipe, rather than a stack trace."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        yield
+    except MisconfigurationException as misfit:
+        raise UnfitMachineError(f"this machine cannot train as the recipe says: {misfit}") from misfit
 
 
 class _Bars:

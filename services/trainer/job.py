@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import structlog
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import Field, ValidationError
 
 from services.contracts.messages import ModelPublished, TrainingRequested
@@ -24,7 +25,8 @@ from services.contracts.values import Identifier, Value
 from services.runtime.clock import Clock
 from services.runtime.errors import TransientError
 from services.runtime.segmenter.cards import read_card, read_model_set
-from services.runtime.segmenter.shelf import ModelShelf, UnknownModelError, composed
+from services.runtime.segmenter.port import ModelSetError
+from services.runtime.segmenter.shelf import ModelShelf, composed
 from services.runtime.segmenter.torchserve_archive import build_archive
 from services.runtime.store.port import ArtefactCorruptError, ArtefactStore
 from services.trainer.annotations.findings import NotADatasetError
@@ -125,6 +127,10 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (SplitError, "bad_data"),
     (DataRequestError, "bad_data"),
     (IncompatibleStartError, "incompatible_start"),
+    # Of the network to start from: what is published in the end is made here.
+    (ModelSetError, "incompatible_start"),
+    # As many devices, or such a precision, as this machine does not have.
+    (MisconfigurationException, "bad_recipe"),
     (DivergedError, "diverged"),
     (TrainingMemoryError, "no_memory"),
     (ExportDiffersError, "export_differs"),
@@ -221,7 +227,7 @@ class Job:
             model_set = composed(
                 read_model_set(self._bench.models, self._bench.fusion), [read_card(folder) for folder in folders]
             )
-        except (UnknownModelError, ValidationError) as misfit:
+        except (ModelSetError, ValidationError) as misfit:
             log.info("fits_no_set", request=self._request.request_id, why=str(misfit))
             return {}
         place = self._folder / "set"

@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from services.cli.train import UnfitMachineError, misfits_in_plain_words
 from services.contracts.messages import ModelPublished
 from services.contracts.topics import TOPICS
 from services.contracts.values import ArtefactRef
@@ -20,7 +24,7 @@ from services.runtime.deployment import SHIPPED_MODELS
 from services.runtime.errors import TransientError
 from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.store.directory import DirectoryStore
-from services.trainer.job import REQUEST, Bench, Job, Outcome, put_whole, read_outcome, read_progress, run_job
+from services.trainer.job import REQUEST, Bench, Job, Outcome, Refusal, put_whole, read_outcome, read_progress, run_job
 from services.trainer.keeping import LAST
 from services.trainer.requests import Cancellation, Standing, TrainingBox
 from services.trainer.training import DiskFullError
@@ -136,6 +140,38 @@ def test_what_passes_by_itself_is_an_outage(
     assert (outcome.kind, outcome.dependency) == ("outage", dependency)
 
 
+def test_more_devices_than_there_are_is_a_fault_of_the_recipe(
+    failing: Failing, store: DirectoryStore, tmp_path: Path
+) -> None:
+    folder = asked(store, tmp_path)
+    with pytest.raises(MisconfigurationException) as raised:
+        pl.Trainer(accelerator="gpu", devices=99, logger=False)
+    failing.fault = raised.value
+    outcome = Job(folder, bench(failing)).run()
+    assert outcome.refusal == Refusal(reason="bad_recipe", detail=str(raised.value))
+    with (
+        pytest.raises(UnfitMachineError, match="this machine cannot train as the recipe says"),
+        misfits_in_plain_words(),
+    ):
+        raise raised.value
+
+
+def test_a_start_from_an_altered_network_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (network, *_) = sorted(path for path in SHIPPED_MODELS.iterdir() if path.name.startswith("chromatin-"))
+    shutil.copytree(network, tmp_path / "recipe" / "chromatin-0123456789ab")
+    folder = asked(
+        store,
+        tmp_path,
+        ("seed = 1", 'seed = 1\nstart_from = "chromatin-0123456789ab"'),
+        ('{ family = "dlsia.TUNet", depth = 2, base_channels = 4, growth_rate = 1.5 }', '"auto"'),
+    )
+    outcome = Job(folder, bench(store)).run()
+    assert outcome.refusal is not None
+    assert outcome.refusal.reason == "incompatible_start"
+    assert "altered or renamed" in outcome.refusal.detail
+
+
 def test_what_nobody_foresaw_is_a_bug_and_raised(failing: Failing, store: DirectoryStore, tmp_path: Path) -> None:
     folder = asked(store, tmp_path)
     failing.fault = RuntimeError("a bug")
@@ -167,6 +203,15 @@ def test_checkpoints_of_an_earlier_request_of_the_name_do_not_disturb(store: Dir
     assert Job(folder, bench(store)).run().kind == "published"
     kept = {key.split("/")[4] for key in store.keys("trainings/requests/r1/checkpoints")}
     assert kept == {path.name for path in (folder / "work").iterdir()} - {earlier.name}
+
+
+def test_a_site_without_the_namesakes_publishes_what_was_trained(store: DirectoryStore, tmp_path: Path) -> None:
+    folder = asked(store, tmp_path, ("steps = 40", "steps = 2"))
+    (tmp_path / "models").mkdir()
+    outcome = Job(folder, replace(bench(store), models=tmp_path / "models")).run()
+    (message,) = outcome.published
+    assert (message.served, message.model_set) == (None, None)
+    assert ModelShelf(store).addresses() == (message.model_id,)
 
 
 # Rebuilding the bus
