@@ -28,7 +28,11 @@ def train(
         int | None, typer.Option(min=1, help="threads of a CPU; the same number, the same weights")
     ] = None,
 ) -> None:
-    """Train the networks of a recipe and publish them; a training that was stopped goes on."""
+    """Train the networks of a recipe and publish them; a training that was stopped goes on.
+
+    Each network's folder gets a page with its curves and how it does on the test part, report.html.
+    """
+    from services.cli.model_page import write_pages
     from services.simulator.phantom import Phantom, PhantomSpec
     from services.trainer.runs import Workplace
     from services.trainer.runs import train as train_recipe
@@ -41,11 +45,14 @@ def train(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with misfits_in_plain_words(), Progress(*columns, console=OUT) as bars:
         report = _Bars(bars)
-        published = train_recipe(
-            recipe, Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say), threads
-        )
+        place = Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say)
+        published = train_recipe(recipe, place, threads)
     for model in published:
         OUT.print(f"published {model}")
+    with OUT.status("scoring for the report"):
+        pages = write_pages(recipe, place, published)
+    for page in pages:
+        OUT.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
