@@ -39,7 +39,8 @@ def predict_folder(
     ----------
     model
         Folder of one published network, whose classes are written as its card numbers them, or folder of several:
-        those of the recommended rules are fused, of others the one nearest to the images' voxel size is taken.
+        those of the recommended rules are fused, of others the one nearest to the images' voxel size is taken, if
+        there is one.
     images
         A TIFF, or a folder of TIFFs.
     out

@@ -95,6 +95,15 @@ def test_of_networks_that_are_not_fused_the_nearest_in_voxel_size_is_taken(tmp_p
         predict_folder(tmp_path / "models", images, tmp_path / "chosen")
 
 
+def test_several_networks_of_one_voxel_size_are_not_chosen_from(tmp_path: Path, images: Path) -> None:
+    ours, theirs = (of_voxel_size(tmp_path / "models", name, 10.0) for name in ("ours", "theirs"))
+    of_voxel_size(tmp_path / "models", "coarse", 40.0)
+    fine, coarse = (VoxelSize(z_nm=50.0, y_nm=nm, x_nm=nm) for nm in (12.0, 30.0))
+    with pytest.raises(ModelSetError, match=f"holds {ours.name}, {theirs.name}, all of 10 nm: name one of them"):
+        predict_folder(tmp_path / "models", images, tmp_path / "labels", fine)
+    assert predict_folder(tmp_path / "models", images, tmp_path / "labels", coarse) == 3
+
+
 def test_finer_images_are_labelled_at_their_own_pixels(tmp_path: Path, images: Path) -> None:
     finer = tmp_path / "finer"
     finer.mkdir()
