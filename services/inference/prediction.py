@@ -103,7 +103,11 @@ def _written(out: Path, image: Path) -> Iterator[Callable[[Plane], None]]:
     out.mkdir(parents=True, exist_ok=True)
     part = out / f"{image.name}.part"
     with tifffile.TiffWriter(part, bigtiff=image.stat().st_size > BIGTIFF_BYTES) as writer:
-        yield lambda plane: writer.write(plane, photometric="minisblack", compression="deflate", metadata=None)
+
+        def write(plane: Plane) -> None:
+            writer.write(plane, photometric="minisblack", compression="deflate", metadata=None)
+
+        yield write
     part.replace(out / image.name)
 
 

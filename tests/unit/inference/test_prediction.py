@@ -184,7 +184,7 @@ def test_confidences_say_how_sure_the_labels_are_and_evaluate_takes_them(tmp_pat
     for path in (tmp_path / "without").iterdir():
         assert path.read_bytes() == (labels / path.name).read_bytes()
     confidences = np.stack([tifffile.imread(sure / path.name) for path in sorted(labels.iterdir())])
-    assert (confidences.dtype, confidences.shape) == (np.uint8, (3, 60, 84))
+    assert (confidences.dtype, confidences.shape) == (np.dtype(np.uint8), (3, 60, 84))
     assert 0 < confidences.min() < confidences.max() <= 255
     # Where every label is right, the error of calibration is what confidence lacks of one.
     called("evaluate", labels, tmp_path / "without", "--confidence", sure, "--json", tmp_path / "scores.json")

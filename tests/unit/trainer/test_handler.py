@@ -18,11 +18,11 @@ from services.trainer.handler import TrainerHandler
 from services.trainer.job import CANCEL, PROGRESS, Outcome, Reached, Refusal
 from services.trainer.job import REQUEST as REQUEST_FILE
 from services.trainer.requests import Cancellation, TrainingBox
-from tests.support.messages import EXAMPLES, example, ref
+from tests.support.messages import example, ref
 from tests.support.training_requests import Trainer, write_recipe
 
 MODEL = example(ModelPublished, request_id="request-12")
-REQUEST = EXAMPLES[TrainingRequested]
+REQUEST = example(TrainingRequested)
 WAITS = "import sys, time, pathlib as p; f = p.Path(sys.argv[1])\n"
 
 
