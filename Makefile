@@ -75,8 +75,8 @@ logs: ## Follow what the services say
 down: ## Stop the deployed system; its volumes stay
 	@$(STACK) --profile simulate --profile tools --profile train down
 
-science: setup ## Train on public data from scratch and score: make science TASK=epfl6|hela|mito|membranes|phantom|table1
-	@$(BIN)/python -m tests.benchmarks.science $(TASK)
+science: setup ## Train on public data from scratch and score: make science TASK=epfl6|hela|mito|membranes|phantom|table1 [FOLD=1]
+	@$(BIN)/python -m tests.benchmarks.science $(TASK) $(if $(FOLD),--fold $(FOLD))
 
 bundle: setup ## One folder from which a site without a network installs: make bundle BUNDLE='dist/x --tar --without-torch'
 	@$(BIN)/python deploy/bundle/make_bundle.py $(or $(BUNDLE),dist/fibsem-nuclei-bundle)

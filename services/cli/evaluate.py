@@ -114,10 +114,13 @@ def _known(said: str, names: dict[int, str]) -> list[str]:
 
 def _of_images(folders: Folders, settings: Settings, report: Path | None, curves: Path | None) -> dict[str, object]:
     from services.evaluation.comparison_text import format_comparison
-    from services.evaluation.folders import compare_folders
+    from services.evaluation.folders import compare_folders, told_masks
     from services.evaluation.page import write_page
 
     table = curves.read_text(encoding="utf-8") if curves else None
+    folders = told_masks(folders, settings)
+    for place in sorted(folders.masks):
+        OUT.print(f"{place} holds masks, 0 and 255: 255 is taken for {settings.class_names[1]}", soft_wrap=True)
     with OUT.status("comparing"):
         scores = compare_folders(folders, settings)
     OUT.print(format_comparison(scores), markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from services.trainer.keeping import Progress as TrainingProgress
 
 
+class UnfitMachineError(ValueError):
+    """A recipe asks for devices or a precision that this machine does not have."""
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="recipe (TOML)")],
     out: Annotated[Path, typer.Option(help="folder to publish the networks in")],
@@ -22,7 +28,11 @@ def train(
         int | None, typer.Option(min=1, help="threads of a CPU; the same number, the same weights")
     ] = None,
 ) -> None:
-    """Train the networks of a recipe and publish them; a training that was stopped goes on."""
+    """Train the networks of a recipe and publish them; a training that was stopped goes on.
+
+    Each network's folder gets a page with its curves and how it does on the test part, report.html.
+    """
+    from services.cli.model_page import write_pages
     from services.simulator.phantom import Phantom, PhantomSpec
     from services.trainer.runs import Workplace
     from services.trainer.runs import train as train_recipe
@@ -32,13 +42,28 @@ def train(
 
     work = out / ".training"
     OUT.print(f"curves: tensorboard --logdir {work}", markup=False, highlight=False)
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=OUT) as bars:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with misfits_in_plain_words(), Progress(*columns, console=OUT) as bars:
         report = _Bars(bars)
-        published = train_recipe(
-            recipe, Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say), threads
-        )
+        place = Workplace(out, work, grow, report, accelerator="cpu" if cpu else "auto", remark=report.say)
+        published = train_recipe(recipe, place, threads)
     for model in published:
         OUT.print(f"published {model}")
+    with OUT.status("scoring for the report"):
+        pages = write_pages(recipe, place, published)
+    for page in pages:
+        OUT.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def misfits_in_plain_words() -> Iterator[None]:
+    """Have what Lightning refuses as no fit for this machine be an error of the recipe, rather than a stack trace."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        yield
+    except MisconfigurationException as misfit:
+        raise UnfitMachineError(f"this machine cannot train as the recipe says: {misfit}") from misfit
 
 
 class _Bars:

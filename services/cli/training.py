@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from contextlib import suppress
@@ -46,7 +45,9 @@ def _settings(where: Path) -> Path | None:
 def request(
     where: System,
     recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="recipe (TOML), beside what it names")],
-    name: Annotated[str | None, typer.Option(help="of the request; default: the recipe's and a hash of it")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="of the request; default: the recipe's, and a hash of it and of all it names")
+    ] = None,
     by: Annotated[str, typer.Option("--by", help="who asks; goes into the record")] = "operator",
 ) -> None:
     """Send a recipe and the data set that it names to the trainer."""
@@ -57,8 +58,7 @@ def request(
 
     settings = _settings(where)
     _refuse_what_cannot_be_read(recipe)
-    digest = hashlib.sha256(recipe.read_bytes()).hexdigest()[:8]
-    called = name or f"{re.sub(r'[^A-Za-z0-9_-]', '-', recipe.stem)}-{digest}"
+    called = name or _name_of(recipe)
     with connected(settings) as stack, OUT.status("sending what the recipe names"):
         message = TrainingBox(stack.store).ask(recipe, called, by)
         producer = stack.bus.producer()
@@ -108,6 +108,13 @@ def cancel(
             raise UnknownTrainingError(f"nobody asked for {name!r}: see `training status {where}`")
         box.cancel(name, Cancellation(decided_by=by, reason=reason))
     OUT.print(f"noted: {name} is not wanted any more")
+
+
+def _name_of(recipe: Path) -> str:
+    """Return the name of a request that is given none: the same only while recipe and data are the same."""
+    from services.trainer.requests import digest_of
+
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', recipe.stem)}-{digest_of(recipe)}"
 
 
 def _refuse_what_cannot_be_read(recipe: Path) -> None:

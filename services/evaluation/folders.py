@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from services.evaluation.comparison import Comparison, LabelPair, Settings, compare
+from services.evaluation.comparison import IGNORED, Comparison, LabelPair, Settings, compare
 from services.evaluation.reading import EvaluationInputError, Labels, label_images, read_labels
 
 _READING_FAULTS = (tifffile.TiffFileError, OSError, ValueError)
@@ -34,6 +34,8 @@ class Folders:
         Whether images without a prediction are left out rather than refused.
     no_truth
         Names of images that are not compared, as their labels in `truth` are no truth.
+    masks
+        Those of `truth` and `prediction` that hold masks, in which 255 is class 1; see `told_masks`.
     """
 
     truth: Path
@@ -42,6 +44,7 @@ class Folders:
     images: Path | None = None
     partial: bool = False
     no_truth: frozenset[str] = frozenset()
+    masks: frozenset[Path] = frozenset()
 
 
 def compare_folders(folders: Folders, settings: Settings) -> Comparison:
@@ -88,9 +91,34 @@ def load(folders: Folders, name: str) -> LabelPair:
     EvaluationInputError
         If a file is missing or not what it should be.
     """
-    truth, prediction = (read_labels(folder / name) for folder in (folders.truth, folders.prediction))
+    truth, prediction = (_labels(folders, folder / name) for folder in (folders.truth, folders.prediction))
     confidence = None if folders.confidence is None else _confidence(folders.confidence / name, prediction)
     return LabelPair(name, truth, prediction, confidence)
+
+
+def told_masks(folders: Folders, settings: Settings) -> Folders:
+    """Find out which of truth and prediction are masks, as many programs write them: 0 and 255, in all images.
+
+    With two classes that is what they must be, since as labels they would hold no pixel of class 1. A truth with the
+    manifest of a data set says itself what is unlabelled.
+
+    Raises
+    ------
+    EvaluationInputError
+        If the truth holds 0 and 255 only, and there are more than two classes to choose from.
+    """
+    names = names_of(folders)
+    stated = (folders.truth.parent / "dataset.json").is_file()
+    places = {folders.prediction} if stated else {folders.truth, folders.prediction}
+    found = frozenset(folder for folder in places if _are_masks([folder / name for name in names]))
+    if len(settings.class_names) == 2:
+        return replace(folders, masks=found)
+    if folders.truth in found:
+        raise EvaluationInputError(
+            f"{folders.truth} holds 0 and 255 only, and 255 is unlabelled. If these are masks of one class, name the "
+            "two: --classes background,mitochondrion; otherwise write the ids of the classes"
+        )
+    return folders
 
 
 def load_image(folders: Folders, pair: LabelPair) -> NDArray[np.uint8] | None:
@@ -116,6 +144,23 @@ def load_image(folders: Folders, pair: LabelPair) -> NDArray[np.uint8] | None:
 def _pairs(folders: Folders) -> Iterator[LabelPair]:
     for name in names_of(folders):
         yield load(folders, name)
+
+
+def _labels(folders: Folders, path: Path) -> Labels:
+    labels = read_labels(path)
+    return np.asarray(np.minimum(labels, 1), np.uint8) if path.parent in folders.masks else labels
+
+
+def _are_masks(paths: list[Path]) -> bool:
+    """Say whether images hold 0 and 255 only, and 255 at all; the first that does not ends the reading."""
+    any_inside = False
+    for path in paths:
+        labels = read_labels(path)
+        inside = labels == IGNORED
+        if not (inside | (labels == 0)).all():
+            return False
+        any_inside |= bool(inside.any())
+    return any_inside
 
 
 def _confidence(path: Path, prediction: Labels) -> NDArray[np.floating]:

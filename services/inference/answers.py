@@ -126,6 +126,9 @@ def _chosen(model: Path, voxel_size: VoxelSize | None) -> Path:
         raise ModelSetError(f"{model} holds {known}: name one of them, or say the images' voxel size")
     size = voxel_size
     nearest = min(cards, key=lambda card: abs(math.log(size.y_nm / card.voxel_size_nm)) if size else 0.0)
+    alike = [card.address for card in cards if card.voxel_size_nm == nearest.voxel_size_nm]
+    if len(alike) > 1:
+        raise ModelSetError(f"{model} holds {', '.join(alike)}, all of {nearest.voxel_size_nm:g} nm: name one of them")
     return model / nearest.address
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tifffile
 
 from services.contracts.values import VoxelSize
 from services.inference.answers import open_labeller
-from services.inference.pages import page_count
+from services.inference.pages import Plane, page_count
 
 SUFFIXES = frozenset({".tif", ".tiff"})
 BIGTIFF_BYTES = 2**31
@@ -21,7 +22,7 @@ class NoImagesError(ValueError):
 
 
 class OverwriteError(ValueError):
-    """The labels would replace the images."""
+    """What is written would replace the images, or one another."""
 
 
 def predict_folder(
@@ -30,6 +31,7 @@ def predict_folder(
     out: Path,
     voxel_size: VoxelSize | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    confidence: Path | None = None,
 ) -> int:
     """Write one uint8 label TIFF per image, of the same name, pages and shape.
 
@@ -37,7 +39,8 @@ def predict_folder(
     ----------
     model
         Folder of one published network, whose classes are written as its card numbers them, or folder of several:
-        those of the recommended rules are fused, of others the one nearest to the images' voxel size is taken.
+        those of the recommended rules are fused, of others the one nearest to the images' voxel size is taken, if
+        there is one.
     images
         A TIFF, or a folder of TIFFs.
     out
@@ -46,6 +49,9 @@ def predict_folder(
         Of the images; None means that of the networks.
     progress
         Is told how many pages are labelled, and of how many.
+    confidence
+        Folder for one uint8 TIFF per image, of the same name, pages and shape: the probability of the class that was
+        written, 255 for 1; None writes none.
 
     Returns
     -------
@@ -57,29 +63,52 @@ def predict_folder(
     NoImagesError
         If there is no TIFF.
     OverwriteError
-        If the labels would replace the images.
+        If the labels or confidences would replace the images, or one another.
     MixedDepthError
         If some images have 8 bits and others 16.
     ModelSetError
         If the model is not whole and unaltered, or it is not said which of several is meant.
     """
     paths = image_paths(images)
-    if paths[0].parent.resolve() == out.resolve():
-        raise OverwriteError(f"{out} holds the images themselves: give another folder for the labels")
+    _refuse_overwriting(paths[0].parent, out, confidence)
     total, done = sum(page_count(path) for path in paths), 0
-    out.mkdir(parents=True, exist_ok=True)
     with open_labeller(model, paths, voxel_size) as labeller:
         answers = labeller.answers(lambda _path, _page: True)
         for path, pages in groupby(answers, key=lambda answer: answer[0]):
-            part = out / f"{path.name}.part"
-            with tifffile.TiffWriter(part, bigtiff=path.stat().st_size > BIGTIFF_BYTES) as writer:
+            with ExitStack() as files:
+                write_labels = files.enter_context(_written(out, path))
+                write_confidence = files.enter_context(_written(confidence, path)) if confidence else None
                 for _, _, labels in pages:
-                    writer.write(labels.classes_yx, photometric="minisblack", compression="deflate", metadata=None)
+                    write_labels(labels.classes_yx)
+                    if write_confidence:
+                        write_confidence(labels.confidence_yx)
                     done += 1
                     progress(done, total)
-            # A label image is there whole, or not at all.
-            part.replace(out / path.name)
     return len(paths)
+
+
+def _refuse_overwriting(images: Path, out: Path, confidence: Path | None) -> None:
+    taken = {images.resolve(): "the images themselves"}
+    for what, folder in (("labels", out), ("confidences", confidence)):
+        if folder is None:
+            continue
+        if (holds := taken.get(folder.resolve())) is not None:
+            raise OverwriteError(f"{folder} holds {holds}: give another folder for the {what}")
+        taken[folder.resolve()] = f"the {what}"
+
+
+@contextmanager
+def _written(out: Path, image: Path) -> Iterator[Callable[[Plane], None]]:
+    """Write a TIFF of an image's name page by page; it is there whole, or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / f"{image.name}.part"
+    with tifffile.TiffWriter(part, bigtiff=image.stat().st_size > BIGTIFF_BYTES) as writer:
+
+        def write(plane: Plane) -> None:
+            writer.write(plane, photometric="minisblack", compression="deflate", metadata=None)
+
+        yield write
+    part.replace(out / image.name)
 
 
 def image_paths(images: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from services.trainer.job import (
     read_outcome,
     read_progress,
 )
-from services.trainer.requests import Cancellation, Standing, TrainingBox
+from services.trainer.requests import Cancellation, Standing, TrainingBox, asked_for
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ LAST_BATCH_S = 20.0
 class _Running:
     """A training that goes on."""
 
-    request_id: str
+    request: TrainingRequested
     folder: Path
     process: subprocess.Popen[bytes]
     lock: TextIO
@@ -115,7 +115,7 @@ class TrainerHandler:
     def _answer(self, request: TrainingRequested) -> Answer:
         folder = self._work / request.request_id
         cancelled = self._box.cancelled(request.request_id)
-        if self._running is not None and self._running.request_id != request.request_id:
+        if self._running is not None and self._running.request != request:
             # The request before was taken by another member of the group.
             self.close()
         if self._running is None:
@@ -127,34 +127,49 @@ class TrainerHandler:
         return self._looked_at(request, folder, cancelled)
 
     def _start(self, request: TrainingRequested, folder: Path) -> None:
-        if (outcome := _outcome(folder)) is not None and outcome.kind == "published":
+        if _is_of(folder, request) and (outcome := read_outcome(folder)) is not None and outcome.kind == "published":
             return
         self._make_room_for(folder)
-        lock = (folder / LOCK).open("w")
-        try:
-            # The job holds it as well: one that lost its service must have ended before another begins.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        # The job holds it as well: one that lost its service must have ended before another begins.
+        lock = _locked(folder)
+        if lock is None:
             log.info("waiting_for_an_orphan", request=request.request_id)
-            raise StillWorkingError from None
+            raise StillWorkingError
+        if not _is_of(folder, request):
+            # What was asked for under this name before: its checkpoints are in the store.
+            self._clear(folder)
         for name in (OUTCOME, CANCEL):
             (folder / name).unlink(missing_ok=True)
         put_whole(folder / REQUEST, request.model_dump_json())
         command = [*self._command, str(folder)]
         process = subprocess.Popen(command, pass_fds=(lock.fileno(),))  # noqa: S603 - our own module, by this Python
-        self._running = _Running(request.request_id, folder, process, lock)
+        self._running = _Running(request, folder, process, lock)
         log.info("training_begins", request=request.request_id, requested_by=request.requested_by)
 
     def _make_room_for(self, folder: Path) -> None:
-        """Remove what earlier requests left on this disk: their checkpoints and networks are in the store."""
+        """Remove what earlier requests left on this disk: their checkpoints and networks are in the store.
+
+        What another trainer of the same disk, or its orphan, is at work on stays.
+        """
         try:
             for other in self._work.iterdir() if self._work.exists() else ():
-                if other != folder and (other / REQUEST).exists():
-                    shutil.rmtree(other)
+                if other != folder and (other / REQUEST).exists() and (lock := _locked(other)) is not None:
+                    with lock:
+                        shutil.rmtree(other)
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TransientError("disk", f"{self._work}: {error.strerror}") from error
+
+    def _clear(self, folder: Path) -> None:
+        """Remove everything in a folder but its lock."""
+        try:
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+        except OSError as error:
+            raise TransientError("disk", f"{folder}: {error.strerror}") from error
 
     def _looked_at(self, request: TrainingRequested, folder: Path, cancelled: Cancellation | None) -> Answer:
         running = self._running
@@ -240,5 +255,21 @@ def _said(published: Sequence[ModelPublished]) -> Answer:
     return Answer(tuple(Publication("models", message) for message in published))
 
 
-def _outcome(folder: Path) -> Outcome | None:
-    return read_outcome(folder) if folder.exists() else None
+def _is_of(folder: Path, request: TrainingRequested) -> bool:
+    """Say whether what lies in a folder was done for a request, or for one that asks for the same."""
+    path = folder / REQUEST
+    return path.exists() and asked_for(TrainingRequested.model_validate_json(path.read_bytes())) == asked_for(request)
+
+
+def _locked(folder: Path) -> TextIO | None:
+    """Return the lock of a job's folder, held by this process; None while somebody else holds or removes it."""
+    try:
+        lock = (folder / LOCK).open("w")
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock

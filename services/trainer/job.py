@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import structlog
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import Field, ValidationError
 
 from services.contracts.messages import ModelPublished, TrainingRequested
@@ -24,12 +25,13 @@ from services.contracts.values import Identifier, Value
 from services.runtime.clock import Clock
 from services.runtime.errors import TransientError
 from services.runtime.segmenter.cards import read_card, read_model_set
-from services.runtime.segmenter.shelf import ModelShelf, UnknownModelError, composed
+from services.runtime.segmenter.port import ModelSetError
+from services.runtime.segmenter.shelf import ModelShelf, composed
 from services.runtime.segmenter.torchserve_archive import build_archive
 from services.runtime.store.port import ArtefactCorruptError, ArtefactStore
 from services.trainer.annotations.findings import NotADatasetError
 from services.trainer.datasets import DataRequestError, Specimen
-from services.trainer.keeping import Progress
+from services.trainer.keeping import LAST, Progress
 from services.trainer.publishing import ExportDiffersError
 from services.trainer.recipes import PhantomRecipe, RecipeError, read_recipe
 from services.trainer.requests import DamagedRequestError, Standing, TrainingBox
@@ -126,6 +128,10 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (DataRequestError, "bad_data"),
     (RecipeError, "bad_recipe"),
     (IncompatibleStartError, "incompatible_start"),
+    # Of the network to start from: what is published in the end is made here.
+    (ModelSetError, "incompatible_start"),
+    # As many devices, or such a precision, as this machine does not have.
+    (MisconfigurationException, "bad_recipe"),
     (DivergedError, "diverged"),
     (TrainingMemoryError, "no_memory"),
     (ExportDiffersError, "export_differs"),
@@ -196,7 +202,9 @@ class Job:
         log.info("validated", request=self._request.request_id, **reached.model_dump(), warning=progress.warning)
         if self._bench.clock.monotonic_s() < self._keep_at_s:
             return
-        (here,) = (self._folder / "work").glob(f"{progress.network}-{'[0-9a-f]' * 12}")
+        # Restored checkpoints of an earlier request of this name may lie beside: the newest was written just now.
+        written = (self._folder / "work").glob(f"{progress.network}-{'[0-9a-f]' * 12}/{LAST}")
+        here = max(written, key=lambda last: last.stat().st_mtime_ns).parent
         try:
             self._safe.keep(here.name, progress.step)
             self._box.stands(Standing(request_id=self._request.request_id, state="training", **reached.model_dump()))
@@ -220,7 +228,7 @@ class Job:
             model_set = composed(
                 read_model_set(self._bench.models, self._bench.fusion), [read_card(folder) for folder in folders]
             )
-        except (UnknownModelError, ValidationError) as misfit:
+        except (ModelSetError, ValidationError) as misfit:
             log.info("fits_no_set", request=self._request.request_id, why=str(misfit))
             return {}
         place = self._folder / "set"

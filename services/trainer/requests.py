@@ -1,13 +1,12 @@
 """Trainings asked for over the bus: recipe, data, cancellation and standing, all of them artefacts.
 
-trainings/requests/ID/recipe.toml        what was asked for
-trainings/requests/ID/inputs.json        the files that the recipe names, each with its reference
-trainings/requests/ID/request.json       the message that says so
+trainings/requests/ID/request.json       the message that says what was asked for, last
 trainings/requests/ID/concluded.json     what was published for it
-trainings/requests/ID/cancelled.json     who cancelled it, and why
+trainings/requests/ID/cancelled.json     who cancelled it, and why; null since it was asked for again
 trainings/requests/ID/standing.json      how far it is
 trainings/requests/ID/checkpoints/...    see `services.trainer.safekeeping`
-trainings/files/SHA256                   contents of files, each once, whichever requests name them
+trainings/files/SHA256                   contents of recipes, of lists of the files that they name, and of these
+                                         files, each once, whichever requests name them
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from services.contracts.keys import TRAININGS
 from services.contracts.messages import ModelPublished, TrainingRequested
@@ -32,6 +31,10 @@ RECIPE = "recipe.toml"
 
 class RecipeOutsideError(ValueError):
     """A recipe names something that does not lie in its own folder, or is not there."""
+
+
+class AskedOtherwiseError(ValueError):
+    """Something else is waiting or in training under the name of a request."""
 
 
 class DamagedRequestError(ValueError):
@@ -63,6 +66,9 @@ class Cancellation(Value):
 
     decided_by: Identifier
     reason: Text
+
+
+_DECIDED: TypeAdapter[Cancellation | None] = TypeAdapter(Cancellation | None)
 
 
 class Concluded(Value):
@@ -125,35 +131,50 @@ class TrainingBox:
     def ask(self, recipe_path: Path, request_id: str, requested_by: str) -> TrainingRequested:
         """Put a recipe and all that it names into the store; return what to publish.
 
-        Files that are there already, from this request or another, are not sent again.
+        Files that are there already, from this request or another, are not sent again. What was cancelled is wanted
+        again. What was sent for an earlier request of this name stays, so that a training of it can go on.
 
         Raises
         ------
         RecipeOutsideError
             If the recipe names something outside its folder, or that is not there.
+        AskedOtherwiseError
+            If another recipe, or other files, wait or are in training under this name.
         TransientError
             If the store cannot be written now.
         """
         content = recipe_path.read_bytes()
-        files = tuple(
-            InputFile(path=path.relative_to(recipe_path.parent.resolve()).as_posix(), content=self._keep(path))
-            for path in named_files(content.decode(), recipe_path.parent.resolve())
-        )
+        files = tuple(InputFile(path=name, content=self._keep(path.read_bytes())) for name, path in _named(recipe_path))
         request = TrainingRequested(
             request_id=request_id,
-            recipe=self._store.put(f"{REQUESTS}/{request_id}/{RECIPE}", content),
+            recipe=self._keep(content),
             requested_by=requested_by,
-            inputs=self._store.put(f"{REQUESTS}/{request_id}/inputs.json", _encoded(Inputs(files=files)))
-            if files
-            else None,
+            inputs=self._keep(_encoded(Inputs(files=files))) if files else None,
         )
+        self._begin_anew(request)
         self._store.put(f"{REQUESTS}/{request_id}/request.json", _encoded(request))
         return request
 
+    def _begin_anew(self, request: TrainingRequested) -> None:
+        """Forget how an earlier request of this name ended, unless what it led to is the answer to this one."""
+        name = request.request_id
+        before, standing = self.request(name), self.standing(name)
+        if before is not None and asked_for(before) != asked_for(request) and standing.state in {"waiting", "training"}:
+            raise AskedOtherwiseError(
+                f"another recipe or other files of {name} are {standing.state}: leave --name out, choose another name, "
+                "or wait until that has ended"
+            )
+        if self.cancelled(name) is not None:
+            self._store.put(f"{REQUESTS}/{name}/cancelled.json", b"null\n")
+        if standing.state in {"cancelled", "refused"} or (
+            standing.state == "published" and self.published_for(request) is None
+        ):
+            self.stands(Standing(request_id=name))
+
     def request(self, request_id: str) -> TrainingRequested | None:
-        """Return what was asked for under a name, or None."""
-        ref = self._store.find(f"{REQUESTS}/{request_id}/request.json")
-        return None if ref is None else TrainingRequested.model_validate_json(self._store.get(ref))
+        """Return what was asked for under a name last, or None."""
+        content = read_latest(self._store, f"{REQUESTS}/{request_id}/request.json")
+        return None if content is None else TrainingRequested.model_validate_json(content)
 
     def conclude(self, request: TrainingRequested, published: tuple[ModelPublished, ...]) -> None:
         """Keep what a request led to, before it is said."""
@@ -161,12 +182,12 @@ class TrainingBox:
         self._store.put(f"{REQUESTS}/{request.request_id}/concluded.json", _encoded(concluded))
 
     def published_for(self, request: TrainingRequested) -> tuple[ModelPublished, ...] | None:
-        """Return what this very request led to; None if it has not, or another one of its name has."""
-        ref = self._store.find(f"{REQUESTS}/{request.request_id}/concluded.json")
-        if ref is None:
+        """Return what this recipe and these files led to; None if they have not, or others of this name have."""
+        content = read_latest(self._store, f"{REQUESTS}/{request.request_id}/concluded.json")
+        if content is None:
             return None
-        found = Concluded.model_validate_json(self._store.get(ref))
-        return found.published if found.request == request else None
+        found = Concluded.model_validate_json(content)
+        return found.published if asked_for(found.request) == asked_for(request) else None
 
     def bring(self, request: TrainingRequested, folder: Path) -> Path:
         """Write recipe and inputs into a folder, verified; return the recipe's path. What is there is not sent again.
@@ -195,9 +216,9 @@ class TrainingBox:
         self._store.put(f"{REQUESTS}/{request_id}/cancelled.json", _encoded(cancellation))
 
     def cancelled(self, request_id: str) -> Cancellation | None:
-        """Return the decision to cancel a training, if there is one."""
-        ref = self._store.find(f"{REQUESTS}/{request_id}/cancelled.json")
-        return None if ref is None else Cancellation.model_validate_json(self._store.get(ref))
+        """Return the decision to cancel a training, if there is one and nobody asked for it since."""
+        content = read_latest(self._store, f"{REQUESTS}/{request_id}/cancelled.json")
+        return None if content is None else _DECIDED.validate_json(content)
 
     def stands(self, standing: Standing) -> None:
         """Keep how far a training is."""
@@ -213,8 +234,7 @@ class TrainingBox:
         keys = self._store.keys(REQUESTS)
         return tuple(sorted({key.removeprefix(f"{REQUESTS}/").split("/")[0] for key in keys}))
 
-    def _keep(self, path: Path) -> ArtefactRef:
-        content = path.read_bytes()
+    def _keep(self, content: bytes) -> ArtefactRef:
         key = f"{FILES}/{hashlib.sha256(content).hexdigest()}"
         return self._store.find(key) or self._store.put(key, content)
 
@@ -225,6 +245,30 @@ class TrainingBox:
             partial.write_bytes(self._store.get(ref))
             partial.replace(path)
         return path
+
+
+def asked_for(request: TrainingRequested) -> tuple[str, str | None]:
+    """Return the hashes of recipe and files: equal for requests that are answered with the same networks."""
+    return request.recipe.sha256, None if request.inputs is None else request.inputs.sha256
+
+
+def digest_of(recipe_path: Path) -> str:
+    """Return 8 digits that change with a recipe and with every file that it names, for the name of a request.
+
+    Raises
+    ------
+    RecipeOutsideError
+        If the recipe names something outside its folder, or that is not there.
+    """
+    said = [_sha256(recipe_path), *(f"{_sha256(path)} {name}" for name, path in _named(recipe_path))]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
+
+
+def _named(recipe_path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every file that a recipe names, and its path from the recipe's folder on."""
+    here = recipe_path.parent.resolve()
+    for path in named_files(recipe_path.read_text(encoding="utf-8"), here):
+        yield path.relative_to(here).as_posix(), path
 
 
 def named_files(recipe: str, folder: Path) -> Iterator[Path]:

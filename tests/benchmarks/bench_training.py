@@ -104,6 +104,8 @@ def ours(architecture: AnyArchitecture, draw: Draw, validation: Batch, workers: 
             largest_gradient=0.0,
             frozen_statistics_share=0.0,
             workers=workers,
+            # As the rivals: their loops are told so, too.
+            accelerator="cpu",
         )
 
         def asked() -> bool:

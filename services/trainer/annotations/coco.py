@@ -81,7 +81,7 @@ class CocoFile:
     Raises
     ------
     UnreadableAnnotationError
-        If it is no COCO file of polygons or run-length masks.
+        If it is no COCO file of polygons or run-length masks, or two of its images have one name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,7 +89,14 @@ class CocoFile:
             content = _File.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as fault:
             raise UnreadableAnnotationError(f"{path.name} is no COCO file of regions: {str(fault)[:600]}") from fault
-        self._pictures = {PurePosixPath(picture.file_name).name: picture for picture in content.images}
+        self._pictures: dict[str, _Picture] = {}
+        for picture in content.images:
+            known = self._pictures.setdefault(PurePosixPath(picture.file_name).name, picture)
+            if known is not picture:
+                raise UnreadableAnnotationError(
+                    f"{path.name} has two images of one name, {known.file_name} and {picture.file_name}: images are "
+                    "found by name, without their folders; give each a name of its own"
+                )
         self._regions: dict[int, list[_Region]] = {}
         for region in sorted(content.annotations, key=lambda region: region.id):
             self._regions.setdefault(region.image_id, []).append(region)

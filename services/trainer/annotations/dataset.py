@@ -42,6 +42,8 @@ from services.trainer.annotations.findings import (
 
 Plane = NDArray[np.uint8]
 MANIFEST, QUEUE_MANIFEST = "dataset.json", "review-queue.json"
+# At the top of a data set's folder; the page is written by the command line.
+_WRITTEN = frozenset({"images", "labels", MANIFEST, "report.html"})
 _READING_FAULTS = (
     OSError,
     ValueError,
@@ -421,7 +423,8 @@ def new_dataset(folder: Path, class_ids: Mapping[str, int], *, replace: bool = F
     class_ids
         Id by class name.
     replace
-        Whether a data set of that name may be replaced; anything else of that name is left alone.
+        Whether a data set of that name may be replaced; anything else of that name is left alone, and so is what
+        others laid into its folder.
 
     Raises
     ------
@@ -536,9 +539,22 @@ def read_plane(path: Path) -> Plane:
 
 
 def _take_name(partial: Path, folder: Path) -> None:
+    """Put a data set in the place of one before; what others laid beside that one's files, such as a split, stays."""
     old = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
+    if old.exists():
+        # Whoever was here before was killed.
+        _take_over(old, folder)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
+    if old.exists():
+        _take_over(old, folder)
+
+
+def _take_over(old: Path, folder: Path) -> None:
+    """Move what no import wrote from a data set that was replaced, and remove the rest."""
+    folder.mkdir(exist_ok=True)
+    for path in old.iterdir():
+        if path.name not in _WRITTEN and not (folder / path.name).exists():
+            path.rename(folder / path.name)
     shutil.rmtree(old, ignore_errors=True)

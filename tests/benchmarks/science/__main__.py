@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from services.cli.model_page import write_pages
 from services.runtime.segmenter.cards import read_card
 from services.simulator.phantom import Phantom, PhantomSpec
 from services.trainer.keeping import Progress
@@ -79,6 +80,8 @@ def performed(task: Task, place: Path, given: argparse.Namespace) -> Result:
         print(f"{name}: {steps.steps} steps of {steps.step_s:.2f} s, judged every {steps.validate_every}", flush=True)
     models = train_by_turns(jobs, plan, place, workplace, ledger, task.turn_s)
     ledger.begin("scores")
+    for job in jobs:
+        write_pages(place / f"{job.name}.toml", workplace, [models[job.name]])
     outcome = task.measure(given.data, place, models)
     ledger.enter("scores")
     networks = {job.name: _network(job, models[job.name], plan, ledger.spent) for job in jobs}

@@ -21,6 +21,7 @@ from services.evaluation.comparison import ImageScore, LabelPair
 from services.evaluation.examples import WRONG, data_address, pictures, rank
 from services.evaluation.learning_curves import CurvesError, parse_curves, plot
 from services.evaluation.manuscript import FIVE_CLASSES, FOUR_CLASSES, TABLE_1
+from services.evaluation.reading import EvaluationInputError
 from services.trainer.annotations.dataset import Manifest, Origin, Pair, new_dataset
 from services.trainer.curves import Judgement, curves_csv
 
@@ -236,3 +237,51 @@ def test_the_best_published_networks_are_those_that_the_manuscript_names() -> No
     assert (best[FOUR_CLASSES].depth, best[FOUR_CLASSES].base, best[FOUR_CLASSES].f1) == (5, 64, 0.9041)
     assert (best[FIVE_CLASSES].depth, best[FIVE_CLASSES].base, best[FIVE_CLASSES].f1) == (5, 32, 0.7808)
     assert [sum(n.classes == count for n in TABLE_1) for count in (4, 5)] == [5, 5]
+
+
+# Masks of 0 and 255
+
+
+@pytest.mark.parametrize("masks", [{"truth"}, {"prediction"}, {"truth", "prediction"}])
+def test_masks_are_scored_as_labels_where_two_classes_are_named(tmp_path: Path, masks: set[str]) -> None:
+    of = {"prediction": {"a": square(16), "b": square(10)}, "truth": {"a": square(16), "b": 0 * square(16)}}
+    labels = [put(tmp_path / "labels" / name, **images) for name, images in of.items()]
+    written = [
+        put(
+            tmp_path / "masks" / name, **{each: image * (255 if name in masks else 1) for each, image in images.items()}
+        )
+        for name, images in of.items()
+    ]
+    named = ("--classes", "background,mitochondrion")
+    assert scores_of(tmp_path, *written, *named) == scores_of(tmp_path, *labels, *named)
+    code, text = called(*written, *named, "--report", tmp_path / "page.html")
+    assert code == 0
+    assert text.count("255 is taken for mitochondrion") == len(masks)
+
+
+def test_a_truth_of_masks_is_refused_where_their_class_is_not_named(tmp_path: Path) -> None:
+    prediction, truth = put(tmp_path / "labels", a=square(16)), put(tmp_path / "truth", a=255 * square(16))
+    with pytest.raises(EvaluationInputError, match="If these are masks of one class, name the two: --classes"):
+        called(prediction, truth)
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_label_255_beside_others_stays_unlabelled(tmp_path: Path, known: int) -> None:
+    sparse = square(16)
+    sparse[:8] = 255
+    truth = put(tmp_path / "truth", a=sparse, b=known * square(16))
+    scores = scores_of(tmp_path, put(tmp_path / "labels", a=square(16), b=square(16)), truth, "--classes", "no,yes")
+    assert scores["ignored_pixels"] == 8 * 24
+
+
+def test_a_sparse_data_set_keeps_what_it_says_is_unlabelled(tmp_path: Path) -> None:
+    sparse = np.zeros((24, 24), np.uint8)
+    sparse[:8] = 255
+    with new_dataset(tmp_path / "set", {"background": 0, "mitochondrion": 1}) as draft:
+        entry = draft.add(Pair("a", square(16), sparse), Origin("a.tif", "a.tif", 0, "a", 0))
+        classes = ({"class_id": 0, "name": "background"}, {"class_id": 1, "name": "mitochondrion"})
+        draft.finish(Manifest.model_validate({"classes": classes, "images": (entry,)}))
+    prediction = put(tmp_path / "labels", a=square(16))
+    assert scores_of(tmp_path, prediction, tmp_path / "set")["ignored_pixels"] == 8 * 24
+    named = ("--classes", "background,mitochondrion")
+    assert scores_of(tmp_path, prediction, tmp_path / "set" / "labels", *named)["ignored_pixels"] == 8 * 24

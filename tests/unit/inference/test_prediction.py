@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import services.inference
+from services.cli.app import app
 from services.contracts.model_card import BACKGROUND
 from services.contracts.values import VoxelSize
 from services.inference.catalogue import catalogue, rules_of_one
@@ -21,6 +24,11 @@ from services.runtime.segmenter.port import ModelSetError
 
 SHIPPED = Path(services.inference.__path__[0]) / "models"
 (CHROMATIN,) = SHIPPED.glob("chromatin-*")
+
+
+def called(*words: object) -> None:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
 
 
 def field(seed: int, shape_yx: tuple[int, int] = (60, 84)) -> NDArray[np.uint8]:
@@ -85,6 +93,15 @@ def test_of_networks_that_are_not_fused_the_nearest_in_voxel_size_is_taken(tmp_p
         assert np.array_equal(chosen, wanted)
     with pytest.raises(ModelSetError, match=r"at-10 \(10 nm\), at-40 \(40 nm\): name one"):
         predict_folder(tmp_path / "models", images, tmp_path / "chosen")
+
+
+def test_several_networks_of_one_voxel_size_are_not_chosen_from(tmp_path: Path, images: Path) -> None:
+    ours, theirs = (of_voxel_size(tmp_path / "models", name, 10.0) for name in ("ours", "theirs"))
+    of_voxel_size(tmp_path / "models", "coarse", 40.0)
+    fine, coarse = (VoxelSize(z_nm=50.0, y_nm=nm, x_nm=nm) for nm in (12.0, 30.0))
+    with pytest.raises(ModelSetError, match=f"holds {ours.name}, {theirs.name}, all of 10 nm: name one of them"):
+        predict_folder(tmp_path / "models", images, tmp_path / "labels", fine)
+    assert predict_folder(tmp_path / "models", images, tmp_path / "labels", coarse) == 3
 
 
 def test_finer_images_are_labelled_at_their_own_pixels(tmp_path: Path, images: Path) -> None:
@@ -157,3 +174,35 @@ def test_progress_is_told_page_by_page(tmp_path: Path, images: Path) -> None:
     told: list[tuple[int, int]] = []
     predict_folder(CHROMATIN, images, tmp_path / "labels", progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_confidences_say_how_sure_the_labels_are_and_evaluate_takes_them(tmp_path: Path, images: Path) -> None:
+    labels, sure = tmp_path / "labels", tmp_path / "sure"
+    size = ("--voxel-nm", "12,12,12")
+    called("predict", CHROMATIN, images, "--out", labels, "--confidence", sure, *size)
+    called("predict", CHROMATIN, images, "--out", tmp_path / "without", *size)
+    for path in (tmp_path / "without").iterdir():
+        assert path.read_bytes() == (labels / path.name).read_bytes()
+    confidences = np.stack([tifffile.imread(sure / path.name) for path in sorted(labels.iterdir())])
+    assert (confidences.dtype, confidences.shape) == (np.dtype(np.uint8), (3, 60, 84))
+    assert 0 < confidences.min() < confidences.max() <= 255
+    # Where every label is right, the error of calibration is what confidence lacks of one.
+    called("evaluate", labels, tmp_path / "without", "--confidence", sure, "--json", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["calibration"]["ece"] == pytest.approx(1 - confidences.mean() / 255, abs=1e-6)
+
+
+def test_confidences_of_pages_are_pages(tmp_path: Path, images: Path) -> None:
+    stack = np.stack([tifffile.imread(path) for path in sorted(images.glob("*.tif"))])
+    tifffile.imwrite(tmp_path / "stack.tif", stack, metadata=None, photometric="minisblack")
+    predict_folder(CHROMATIN, tmp_path / "stack.tif", tmp_path / "labels", confidence=tmp_path / "sure")
+    predict_folder(CHROMATIN, images, tmp_path / "single", confidence=tmp_path / "single-sure")
+    singles = [tifffile.imread(path) for path in sorted((tmp_path / "single-sure").iterdir())]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "sure" / "stack.tif"), np.stack(singles))
+
+
+@pytest.mark.parametrize("place", ["images", "labels"])
+def test_confidences_replace_neither_images_nor_labels(tmp_path: Path, images: Path, place: str) -> None:
+    with pytest.raises(OverwriteError, match="give another folder for the confidences"):
+        predict_folder(CHROMATIN, images, tmp_path / "labels", confidence=tmp_path / place)
+    assert not (tmp_path / "labels").exists()

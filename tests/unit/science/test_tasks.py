@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from services.contracts.classes import LabelClass
 from services.contracts.model_card import RECOMMENDED_FUSION
 from services.evaluation.manuscript import TABLE_1
+from services.trainer.curves import Judgement, curves_csv
 from services.trainer.networks import build_network, parameter_count
 from services.trainer.recipes import NetworkRecipe, PhantomRecipe, read_recipe
 from tests.benchmarks.science import phantom, table1
@@ -76,6 +78,20 @@ def test_the_sweep_has_the_manuscripts_tunets_and_an_msdnet(tmp_path: Path) -> N
     assert first != "auto"
     # As Table 1 prints it: 2.143 million.
     assert round(parameter_count(build_network(first, 4, 0)) / 1e6, 3) == 2.143
+
+
+def test_the_published_network_of_the_sweep_is_chosen_by_its_newest_validations(tmp_path: Path) -> None:
+    def validated(name: str, digest: str, time_s: int, *scores: float) -> None:
+        folder = tmp_path / ".training" / f"{name}-{digest}"
+        folder.mkdir(parents=True)
+        history = [Judgement(step, 0.5, 0.5, score, 1e-3) for step, score in enumerate(scores)]
+        (folder / "curves.csv").write_text(curves_csv(history))
+        os.utime(folder / "curves.csv", (time_s, time_s))
+
+    validated("wide", "0123456789ab", 20, 0.70, 0.80, 0.75)
+    validated("deep", "0123456789ab", 10, 0.99)
+    validated("deep", "ba9876543210", 20, 0.77, 0.79)
+    assert table1.best_by_validation(tmp_path, ["deep", "wide"]) == "wide"
 
 
 def test_every_task_says_its_parts() -> None:

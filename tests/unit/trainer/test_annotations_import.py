@@ -258,6 +258,18 @@ def test_run_lengths_of_coco_are_drawn_exactly_and_later_categories_cover_earlie
     assert FindingKind.OVERLAP in warnings_of(dataset)["a"]
 
 
+def test_two_images_of_one_name_in_coco_are_refused(bench: Bench) -> None:
+    bench.image("a", drawn())
+    path = coco_file(bench, compressed_runs)
+    content = json.loads(path.read_text())
+    content["images"].append(content["images"][0] | {"id": 8, "file_name": "another/folder/a.png"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        UnreadableAnnotationError, match=r"some/folder/a\.png and another/folder/a\.png: images are found"
+    ):
+        bench.run(COCO_MAP, masks=path)
+
+
 def test_polygons_of_coco_are_drawn_where_they_were_drawn(bench: Bench) -> None:
     def polygons(inside: NDArray[np.bool_]) -> list[list[float]]:
         trace: Any = measure.find_contours
@@ -758,7 +770,15 @@ def test_a_data_set_that_is_there_is_replaced_only_when_asked_and_another_folder
     with pytest.raises(LabelsExistError, match="--replace"):
         bench.run()
     bench.pair("b", 1)
+    (bench.out / "split.json").write_text("by hand")
+    (bench.out / "notes").mkdir()
+    (bench.out / "notes" / "who.txt").write_text("anna")
+    (bench.out / "report.html").write_text("of one image")
     assert len(bench.run(replace=True).manifest.images) == 2
+    assert (bench.out / "split.json").read_text() == "by hand"
+    assert (bench.out / "notes" / "who.txt").read_text() == "anna"
+    assert not (bench.out / "report.html").exists()
+    assert not list(bench.folder.glob(".*"))
     precious = bench.folder / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")

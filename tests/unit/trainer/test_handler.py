@@ -16,12 +16,13 @@ from services.runtime.metrics.recording import RecordingMetrics
 from services.runtime.store.directory import DirectoryStore
 from services.trainer.handler import TrainerHandler
 from services.trainer.job import CANCEL, PROGRESS, Outcome, Reached, Refusal
+from services.trainer.job import REQUEST as REQUEST_FILE
 from services.trainer.requests import Cancellation, TrainingBox
-from tests.support.messages import EXAMPLES, example
+from tests.support.messages import example, ref
 from tests.support.training_requests import Trainer, write_recipe
 
 MODEL = example(ModelPublished, request_id="request-12")
-REQUEST = EXAMPLES[TrainingRequested]
+REQUEST = example(TrainingRequested)
 WAITS = "import sys, time, pathlib as p; f = p.Path(sys.argv[1])\n"
 
 
@@ -51,14 +52,14 @@ class Bench:
         self.handler = TrainerHandler(self.store, self.metrics, self.root / "jobs", [sys.executable, "-c", code])
         return self.handler
 
-    def ask(self) -> Answer:
-        (answer,) = self.handler.handle([Received("training-requests", REQUEST)])
+    def ask(self, request: TrainingRequested = REQUEST) -> Answer:
+        (answer,) = self.handler.handle([Received("training-requests", request)])
         return answer
 
-    def until_answered(self) -> Answer:
+    def until_answered(self, request: TrainingRequested = REQUEST) -> Answer:
         while True:
             try:
-                return self.ask()
+                return self.ask(request)
             except StillWorkingError:
                 running = self.handler._running
                 if running is not None:
@@ -87,6 +88,49 @@ def test_what_was_published_is_said_and_said_again_without_training(bench: Bench
     # As after a kill between the answer and its commit.
     bench.with_job("raise SystemExit('nothing is to be trained')")
     assert bench.ask() == answer
+
+
+def test_a_name_that_is_taken_again_for_other_data_is_trained_anew(bench: Bench) -> None:
+    bench.with_job(f"{ends(Outcome(kind='published', published=(MODEL,)))}; (f / 'curves').touch()")
+    bench.until_answered()
+    better = MODEL.model_copy(update={"model_id": "sc-ba9876543210"})
+    bench.with_job(ends(Outcome(kind="published", published=(better,))))
+    answer = bench.until_answered(REQUEST.model_copy(update={"inputs": ref("more-annotations")}))
+    assert [publication.message for publication in answer.publications] == [better]
+    assert not (bench.folder / "curves").exists()
+
+
+def test_who_asks_for_the_same_is_answered_with_what_others_asked_for(bench: Bench) -> None:
+    bench.with_job(ends(Outcome(kind="published", published=(MODEL,))))
+    answer = bench.until_answered()
+    bench.with_job("raise SystemExit('nothing is to be trained')")
+    assert bench.ask(REQUEST.model_copy(update={"requested_by": "anna"})) == answer
+
+
+def test_a_training_that_was_cancelled_and_asked_for_again_is_trained(bench: Bench, recipe: Path) -> None:
+    box = TrainingBox(bench.store)
+    request = box.ask(recipe, "request-12", "biologist")
+    box.cancel("request-12", Cancellation(decided_by="biologist", reason="too slow"))
+    assert bench.ask(request) == Answer()
+    assert box.ask(recipe, "request-12", "biologist") == request
+    bench.with_job(ends(Outcome(kind="published", published=(MODEL,))))
+    assert len(bench.until_answered(request).publications) == 1
+
+
+def test_what_another_trainer_of_the_same_disk_is_at_work_on_stays(bench: Bench) -> None:
+    other = TrainerHandler(
+        bench.store, bench.metrics, bench.root / "jobs", [sys.executable, "-c", f"{WAITS}time.sleep(60)"]
+    )
+    theirs = REQUEST.model_copy(update={"request_id": "theirs"})
+    with pytest.raises(StillWorkingError):
+        other.handle([Received("training-requests", theirs)])
+    bench.with_job(ends(Outcome(kind="published", published=(MODEL,))))
+    bench.until_answered()
+    assert (bench.root / "jobs" / "theirs" / REQUEST_FILE).exists()
+    other.close()
+    # Once nobody is at work on it, its room is taken.
+    bench.until_answered(REQUEST.model_copy(update={"request_id": "next"}))
+    assert sorted(path.name for path in (bench.root / "jobs").iterdir()) == ["next"]
 
 
 def test_a_refusal_is_a_fault_of_the_request(bench: Bench) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from services.cli.train import UnfitMachineError, misfits_in_plain_words
 from services.contracts.messages import ModelPublished
 from services.contracts.topics import TOPICS
 from services.contracts.values import ArtefactRef
@@ -20,7 +24,8 @@ from services.runtime.deployment import SHIPPED_MODELS
 from services.runtime.errors import TransientError
 from services.runtime.segmenter.shelf import ModelShelf
 from services.runtime.store.directory import DirectoryStore
-from services.trainer.job import REQUEST, Bench, Job, Outcome, put_whole, read_outcome, read_progress, run_job
+from services.trainer.job import REQUEST, Bench, Job, Outcome, Refusal, put_whole, read_outcome, read_progress, run_job
+from services.trainer.keeping import LAST
 from services.trainer.requests import Cancellation, Standing, TrainingBox
 from services.trainer.training import DiskFullError
 from tests.support.messages import example
@@ -61,8 +66,8 @@ def asked(store: DirectoryStore, root: Path, *changes: tuple[str, str]) -> Path:
 def test_what_cannot_be_followed_is_refused_with_the_reason(
     store: DirectoryStore, tmp_path: Path, change: tuple[str, str], reason: str, why: str
 ) -> None:
-    folder = asked(store, tmp_path)
     if reason == "bad_recipe" and why == "Invalid value":
+        folder = asked(store, tmp_path)
         # The command line would not send what is no TOML.
         recipe = store.put("recipe", write_recipe(tmp_path / "recipe").read_bytes().replace(b"seed = 1", b"seed = "))
         request = TrainingBox(store).request("r1")
@@ -136,6 +141,38 @@ def test_what_passes_by_itself_is_an_outage(
     assert (outcome.kind, outcome.dependency) == ("outage", dependency)
 
 
+def test_more_devices_than_there_are_is_a_fault_of_the_recipe(
+    failing: Failing, store: DirectoryStore, tmp_path: Path
+) -> None:
+    folder = asked(store, tmp_path)
+    with pytest.raises(MisconfigurationException) as raised:
+        pl.Trainer(accelerator="gpu", devices=99, logger=False)
+    failing.fault = raised.value
+    outcome = Job(folder, bench(failing)).run()
+    assert outcome.refusal == Refusal(reason="bad_recipe", detail=str(raised.value))
+    with (
+        pytest.raises(UnfitMachineError, match="this machine cannot train as the recipe says"),
+        misfits_in_plain_words(),
+    ):
+        raise raised.value
+
+
+def test_a_start_from_an_altered_network_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (network, *_) = sorted(path for path in SHIPPED_MODELS.iterdir() if path.name.startswith("chromatin-"))
+    shutil.copytree(network, tmp_path / "recipe" / "chromatin-0123456789ab")
+    folder = asked(
+        store,
+        tmp_path,
+        ("seed = 1", 'seed = 1\nstart_from = "chromatin-0123456789ab"'),
+        ('{ family = "dlsia.TUNet", depth = 2, base_channels = 4, growth_rate = 1.5 }', '"auto"'),
+    )
+    outcome = Job(folder, bench(store)).run()
+    assert outcome.refusal is not None
+    assert outcome.refusal.reason == "incompatible_start"
+    assert "altered or renamed" in outcome.refusal.detail
+
+
 def test_what_nobody_foresaw_is_a_bug_and_raised(failing: Failing, store: DirectoryStore, tmp_path: Path) -> None:
     folder = asked(store, tmp_path)
     failing.fault = RuntimeError("a bug")
@@ -159,6 +196,25 @@ def test_a_network_that_fits_no_set_is_published_without_one(store: DirectorySto
     assert ModelShelf(store).sets() == ()
 
 
+def test_checkpoints_of_an_earlier_request_of_the_name_do_not_disturb(store: DirectoryStore, tmp_path: Path) -> None:
+    earlier = tmp_path / "job" / "work" / "chromatin-0123456789ab"
+    earlier.mkdir(parents=True)
+    (earlier / LAST).write_text("a checkpoint with fewer annotations")
+    folder = asked(store, tmp_path, ("steps = 40", "steps = 2"))
+    assert Job(folder, bench(store)).run().kind == "published"
+    kept = {key.split("/")[4] for key in store.keys("trainings/requests/r1/checkpoints")}
+    assert kept == {path.name for path in (folder / "work").iterdir()} - {earlier.name}
+
+
+def test_a_site_without_the_namesakes_publishes_what_was_trained(store: DirectoryStore, tmp_path: Path) -> None:
+    folder = asked(store, tmp_path, ("steps = 40", "steps = 2"))
+    (tmp_path / "models").mkdir()
+    outcome = Job(folder, replace(bench(store), models=tmp_path / "models")).run()
+    (message,) = outcome.published
+    assert (message.served, message.model_set) == (None, None)
+    assert ModelShelf(store).addresses() == (message.model_id,)
+
+
 # Rebuilding the bus
 
 
@@ -168,12 +224,14 @@ def test_requests_are_said_again_when_the_bus_was_lost_and_refused_ones_are_not(
     box = TrainingBox(store)
     (tmp_path / "recipe").mkdir()
     recipe = write_recipe(tmp_path / "recipe")
-    good, bad = box.ask(recipe, "good", "biologist"), box.ask(recipe, "bad", "biologist")
+    good = box.ask(recipe, "good", "biologist")
+    box.ask(recipe, "bad", "biologist")
+    other = store.put("other", b"another recipe")
     box.stands(Standing(request_id="bad", state="refused"))
     model = example(ModelPublished, request_id="good")
     box.conclude(good, (model,))
     assert box.published_for(good) == (model,)
-    assert box.published_for(good.model_copy(update={"recipe": bad.recipe})) is None
+    assert box.published_for(good.model_copy(update={"recipe": other})) is None
     box.cancel("bad", Cancellation(decided_by="biologist", reason="wrong"))
     bus = SqliteBus(clock=ManualClock())
     bus.create_topics(TOPICS)

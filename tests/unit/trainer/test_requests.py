@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
@@ -15,12 +16,14 @@ from services.runtime.store.port import ArtefactCorruptError
 from services.trainer.keeping import CURVES, LAST
 from services.trainer.requests import (
     FILES,
+    AskedOtherwiseError,
     Cancellation,
     DamagedRequestError,
     InputFile,
     RecipeOutsideError,
     Standing,
     TrainingBox,
+    digest_of,
 )
 from services.trainer.safekeeping import Safe
 from tests.support.messages import ref
@@ -56,9 +59,9 @@ def test_what_a_recipe_names_arrives_as_it_was_sent(store: DirectoryStore, recip
 def test_files_that_are_there_are_not_sent_again(store: DirectoryStore, recipe: Path) -> None:
     box = TrainingBox(store)
     box.ask(recipe, "r1", "biologist")
-    before = list(store.keys(FILES))
-    box.ask(write_recipe(recipe.parent, ("steps = 40", "steps = 50")), "r2", "biologist")
-    assert list(store.keys(FILES)) == before
+    before = set(store.keys(FILES))
+    request = box.ask(write_recipe(recipe.parent, ("steps = 40", "steps = 50")), "r2", "biologist")
+    assert set(store.keys(FILES)) - before == {request.recipe.key}
     assert box.names() == ("r1", "r2")
 
 
@@ -70,6 +73,59 @@ def test_a_file_that_was_altered_on_the_way_is_brought_again(
     (tmp_path / "there" / "labelled" / "dataset.json").write_text("{}")
     TrainingBox(store).bring(request, tmp_path / "there")
     assert files_below(tmp_path / "there") == files_below(recipe.parent)
+
+
+def with_another_annotation(recipe: Path) -> Path:
+    (recipe.parent / "labelled" / "images" / "new.tif").write_bytes(b"the twenty-first image")
+    return recipe
+
+
+def test_the_name_of_a_request_changes_with_recipe_and_data(recipe: Path) -> None:
+    names = [digest_of(recipe), digest_of(recipe)]
+    names.append(digest_of(write_recipe(recipe.parent, ("steps = 40", "steps = 50"))))
+    names.append(digest_of(with_another_annotation(recipe)))
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+def test_what_was_asked_for_first_can_still_be_brought_when_the_name_was_taken_again(
+    store: DirectoryStore, recipe: Path, tmp_path: Path
+) -> None:
+    box = TrainingBox(store)
+    first = box.ask(recipe, "r1", "biologist")
+    before = files_below(recipe.parent)
+    box.stands(Standing(request_id="r1", state="published"))
+    second = box.ask(with_another_annotation(recipe), "r1", "biologist")
+    box.bring(first, tmp_path / "first")
+    box.bring(second, tmp_path / "second")
+    assert files_below(tmp_path / "first") == before
+    assert files_below(tmp_path / "second") == files_below(recipe.parent) != before
+
+
+@pytest.mark.parametrize("state", ["waiting", "training"])
+def test_a_name_is_not_given_to_other_data_before_its_training_has_ended(
+    store: DirectoryStore, recipe: Path, state: Literal["waiting", "training"]
+) -> None:
+    box = TrainingBox(store)
+    first = box.ask(recipe, "r1", "biologist")
+    box.stands(Standing(request_id="r1", state=state))
+    assert box.ask(recipe, "r1", "biologist") == first
+    with pytest.raises(AskedOtherwiseError, match=f"of r1 are {state}"):
+        box.ask(with_another_annotation(recipe), "r1", "biologist")
+    assert box.request("r1") == first
+
+
+def test_what_was_cancelled_waits_again_when_it_is_asked_for_again(store: DirectoryStore, recipe: Path) -> None:
+    box = TrainingBox(store)
+    box.ask(recipe, "r1", "biologist")
+    box.cancel("r1", Cancellation(decided_by="biologist", reason="wrong classes"))
+    box.stands(Standing(request_id="r1", state="cancelled"))
+    box.ask(recipe, "r1", "biologist")
+    assert (box.cancelled("r1"), box.standing("r1").state) == (None, "waiting")
+    box.cancel("r1", Cancellation(decided_by="biologist", reason="wrong again"))
+    found = box.cancelled("r1")
+    assert found is not None
+    assert found.reason == "wrong again"
 
 
 @pytest.mark.parametrize("named", ["../elsewhere", "/etc"])

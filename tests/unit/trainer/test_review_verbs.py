@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -210,6 +211,18 @@ def test_every_verb_has_examples(verb: str) -> None:
     assert f"fibsem-nuclei annotations {verb}" in run(verb, "--help")
 
 
+def assert_reported(model: Path) -> None:
+    """The page beside a network has its curves and test images, and the scores that its card has."""
+    card, page = json.loads((model / "card.json").read_text()), (model / "report.html").read_text()
+    assert f"<h1>{model.name}</h1>" in page
+    assert page.count("<svg") == 2
+    shown = set(re.findall(r"<h3>\d+-(\S+)\.tif", page))
+    assert shown
+    assert shown <= set(card["scores"]["images"])
+    for score in card["scores"]["classes"]:
+        assert f"{score['f1']:.3f}" in page, score
+
+
 @pytest.mark.slow
 def test_a_trained_network_proposes_a_person_accepts_and_another_one_learns(tmp_path: Path) -> None:
     write_annotated(tmp_path / "labelled", range(0, 480, 40))
@@ -218,6 +231,7 @@ def test_a_trained_network_proposes_a_person_accepts_and_another_one_learns(tmp_
     recipe.write_text(RECIPE.replace('kind = "field-mean-sd"', 'kind = "field-mean-sd"\nfirst_slices = 5'))
     typed("train", recipe, "--out", tmp_path / "models", "--cpu", "--threads", 1)
     (teacher,) = (tmp_path / "models").glob("chromatin-*")
+    assert_reported(teacher)
     common = ("--for", tmp_path / "labelled", "--least-confidence", 0.6)
     run("propose", teacher, tmp_path / "slices", "--out", tmp_path / "queue", *common)
     names = [path.stem for path in sorted((tmp_path / "queue" / "proposals").iterdir())]
