@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import shutil
 import time
@@ -25,6 +26,7 @@ from services.runtime.signals import stop_event_on_signals
 
 if TYPE_CHECKING:
     from services.embedded.run import Outcome
+    from services.ingest.names import NameRules
 
 STOPPED = 143
 
@@ -174,7 +176,7 @@ def run(
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
-        voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, wait=watch),
+        voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, file_pattern, include, wait=watch),
         gaps=gaps,
         models=models.resolve(),
         **_separation(chromosomes, chromosomes_method, chromosomes_as, small_objects),
@@ -341,7 +343,7 @@ def _as_slices(
     from services.imaging.volumes.unpacking import unpack
 
     if slices.is_file() and not is_volume(slices):
-        return slices.parent, slices.name, voxel_nm
+        return slices.parent, glob.escape(slices.name), voxel_nm
     if not is_volume(slices):
         refuse_slices_below(slices, include)
         return slices, include, voxel_nm
@@ -380,23 +382,27 @@ def _check(slices: Path, wanted: RunSettings) -> None:
     check_before_run(slices, stated, wanted.file_pattern, wanted.include)
 
 
-def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
-    """Return the voxel size that the file names state, or names and metadata together; never assume one."""
-    clock = SystemClock()
+def _voxel_size_of(slices: Path, file_pattern: str | None, include: str | None, *, wait: bool) -> VoxelSize:
+    """Return the voxel size that the names of the slices state, or names and metadata together; never assume one."""
+    from services.cli.inspecting import name_rules
+    from services.ingest.names import FINISH_MARKER, Candidate, classify
+
+    clock, rules = SystemClock(), name_rules(file_pattern, include)
     while True:
-        names = sorted(path.name for path in slices.iterdir() if not path.name.startswith("."))
+        everything = sorted(path.name for path in slices.iterdir())
+        names = [name for name in everything if isinstance(classify(name, rules), Candidate)]
         found = next((size for name in names if (size := voxel_size_in_name(name)) is not None), None)
         if found:
             return found
-        if names or not wait:
-            return _voxel_size_in_files(slices)
+        if names or not wait or FINISH_MARKER in everything:
+            return _voxel_size_in_files(slices, rules)
         clock.wait(1.0)
 
 
-def _voxel_size_in_files(slices: Path) -> VoxelSize:
+def _voxel_size_in_files(slices: Path, rules: NameRules) -> VoxelSize:
     from services.cli.inspecting import stated_voxel_nm
 
-    z_nm, y_nm, x_nm = stated_voxel_nm(slices)
+    z_nm, y_nm, x_nm = stated_voxel_nm(slices, rules)
     if z_nm and y_nm and x_nm:
         return VoxelSize(z_nm=z_nm, y_nm=y_nm, x_nm=x_nm)
     if y_nm and x_nm:

@@ -15,6 +15,7 @@ from services.cli.sites import AcquisitionName, Where, site_of
 
 if TYPE_CHECKING:
     from services.ingest.inspection import FileLook, Finding, FolderLook, Wanted
+    from services.ingest.names import NameRules
 
 _EXAMPLES = """Examples:
 
@@ -48,12 +49,11 @@ def inspect(
     starting; warnings cost single files or want a decision.
     """
     from services.ingest.inspection import Wanted, findings_of, look_at_file, look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
     described: dict[str, Any]
     findings: Sequence[Finding]
     size = voxel_size(voxel_nm) if voxel_nm else None
-    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
+    rules = name_rules(file_pattern, include)
     wanted = Wanted(None if size is None else (size.y_nm, size.x_nm), channel)
     if is_volume(path):
         described, findings = _volume_facts(path), ()
@@ -70,6 +70,13 @@ def inspect(
         _show(described)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def name_rules(file_pattern: str | None, include: str | None) -> NameRules:
+    """Return how names are read, and which of them count, as the options say."""
+    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
+
+    return NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
 
 
 def is_volume(path: Path) -> bool:
@@ -161,10 +168,8 @@ def check_before_run(path: Path, wanted: Wanted, file_pattern: str | None, inclu
         If something stands against all of them; the message says what, with both values where they disagree.
     """
     from services.ingest.inspection import look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
-    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
-    found = look_at_folder(path, rules, wanted)
+    found = look_at_folder(path, name_rules(file_pattern, include), wanted)
     for finding in found.findings:
         if finding.level == "warning":
             OUT.print(f"[yellow]warning[/] {finding.reason}: ", end="")
@@ -181,21 +186,20 @@ def refuse_slices_below(path: Path, include: str | None) -> None:
         The message names them with their counts.
     """
     from services.ingest.inspection import slices_below, told_below
-    from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
+    from services.ingest.names import Candidate, classify
 
-    rules = NameRules(compile_pattern(DEFAULT_PATTERN), (include,) if include else ("*",))
+    rules = name_rules(None, include)
     if any(isinstance(classify(other.name, rules), Candidate) and other.is_file() for other in path.iterdir()):
         return
     if below := slices_below(path, rules):
         raise SlicesRefusedError(f"{path} itself holds no slices; {told_below(path, below)}. Nothing was ingested")
 
 
-def stated_voxel_nm(path: Path) -> tuple[float | None, float | None, float | None]:
-    """Return z, y and x of a voxel as far as the first file of a folder and the names in it state them, in nm."""
+def stated_voxel_nm(path: Path, rules: NameRules) -> tuple[float | None, float | None, float | None]:
+    """Return z, y and x of a voxel as far as the first slice of a folder and the names in it state them, in nm."""
     from services.ingest.inspection import Wanted, look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
-    found = look_at_folder(path, NameRules(compile_pattern(DEFAULT_PATTERN)), Wanted(), most_files=1, most_pixels=0)
+    found = look_at_folder(path, rules, Wanted(), most_files=1, most_pixels=0)
     first = found.looked_at[0].metadata if found.looked_at else None
     z_nm = None if found.depth_step_um is None else round(found.depth_step_um * 1000, 6)
     return z_nm, None if first is None else first.voxel_y_nm, None if first is None else first.pixel_x_nm

@@ -209,6 +209,26 @@ def test_a_run_says_which_size_the_files_state_when_it_is_told_none(tmp_path: Pa
     assert "--voxel-nm Z,4,4" in result.output.replace("\n", " ")
 
 
+def test_the_voxel_size_is_that_of_the_slices_meant_and_not_of_others_beside_them(tmp_path: Path) -> None:
+    slices = tmp_path / "slices"
+    put(slices, "ROI1_0_4x4x4nm.tif", written([plane()]))
+    one = put(slices, "ROI2_0.tif", written([plane()]))
+    put(slices, "notes_8x8x8nm.txt", b"")
+    for arguments in ((one,), (slices, "--include", "ROI2*")):
+        result = run(*arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert "--voxel-nm Z,Y,X" in " ".join(result.output.replace("│", " ").split())
+    put(slices, "ROI0_0.tif", tagged(34682, THERMO.format(corrected="yes", tilt=0.0, rows=37)))
+    assert "--voxel-nm Z,4,4" not in run(one, "--out", tmp_path / "out").output
+
+
+def test_a_single_file_is_found_whatever_letters_its_name_has(tmp_path: Path) -> None:
+    payload = tagged(34682, THERMO.format(corrected="yes", tilt=0.0, rows=37))
+    path = put(tmp_path / "slices", "roi[1]_8x8x8nm_0*.tif", payload)
+    result = run(path, "--out", tmp_path / "out")
+    assert "the settings say y 8, x 8 nm; the file says y 4, x 4 nm" in str(result.exception)
+
+
 def test_a_finished_volume_is_told_with_its_voxel(tmp_path: Path) -> None:
     path = as_hdf5(tmp_path / "volume.h5", VOLUME)
     found = facts(f"{path}:/raw")
