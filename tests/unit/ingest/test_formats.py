@@ -82,6 +82,24 @@ def test_z_of_a_janelia_name_is_the_slice_number_of_the_header(bench: Bench) -> 
     assert sorted(bench.ingested()) == [40, 41, 42]
 
 
+def test_a_janelia_name_without_a_tile_leaves_z_to_the_header_too(bench: Bench) -> None:
+    for number in (40, 41):
+        bench.write(
+            f"Merlin-6281_19-08-09_0904{number}.dat",
+            dat_bytes(plane(number, 8, SHAPE)[None], {**PIXEL, "FIBSliceNum": number}),
+        )
+    bench.run(bench.ingest(**square(bench)))
+    assert sorted(bench.ingested()) == [40, 41]
+
+
+def test_a_number_below_0_is_no_slice(bench: Bench) -> None:
+    bench.write_slices(range(3))
+    bench.write("slice_-002.tif", slice_bytes(50))
+    bench.run(bench.ingest())
+    assert bench.letters() == {"slice_-002.tif": "z_out_of_range"}
+    assert sorted(bench.ingested()) == [0, 1, 2]
+
+
 def test_an_old_dat_without_a_slice_number_asks_for_a_pattern(bench: Bench) -> None:
     bench.write(dat_name(1), dat_bytes(plane(1, 8, SHAPE)[None], PIXEL, version=4))
     bench.run(bench.ingest(**square(bench)))
