@@ -172,7 +172,7 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
-    slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, watch=watch)
+    slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, metadata, watch=watch)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
@@ -332,15 +332,14 @@ def _end(out: Path, outcome: Outcome) -> None:
 
 
 def _as_slices(
-    slices: Path, include: str | None, out: Path, voxel_nm: str | None, *, watch: bool
+    slices: Path, include: str | None, out: Path, voxel_nm: str | None, metadata: str, *, watch: bool
 ) -> tuple[Path, str | None, str | None]:
     """Return a folder of slices, which of its names count, and the voxel size as far as it is known.
 
     A finished volume is laid out as slices in the output first.
     """
-    from services.cli.inspecting import is_volume, refuse_slices_below
-    from services.imaging.volumes import VolumePath, open_volume
-    from services.imaging.volumes.unpacking import unpack
+    from services.cli.inspecting import refuse_slices_below
+    from services.cli.volumes import is_volume, lay_out
 
     if slices.is_file() and not is_volume(slices):
         return slices.parent, glob.escape(slices.name), voxel_nm
@@ -350,24 +349,7 @@ def _as_slices(
     if watch:
         raise typer.BadParameter(f"{slices} is a finished volume: leave out --watch")
     folder = out / ".state" / "slices"
-    with open_volume(slices) as source, Progress(TextColumn("laying out slices"), BarColumn(), console=OUT) as bar:
-        voxel_nm = _stated_or_given(source.voxel_zyx_nm, voxel_nm)
-        task = bar.add_task("planes", total=source.shape_zyx[0])
-        unpack(source, str(VolumePath.of(str(slices))), folder, lambda planes: bar.advance(task, planes))
-    return folder, None, voxel_nm
-
-
-def _stated_or_given(stated: tuple[float, float, float] | None, given: str | None) -> str | None:
-    """Return the voxel size that was given, else that which the volume states; they may not contradict each other."""
-    if stated is None:
-        return given
-    if given is not None:
-        size = voxel_size(given)
-        if any(abs(own / said - 1) > 0.01 for own, said in zip(size.zyx_nm, stated, strict=True)):
-            told = ", ".join(f"{edge:g}" for edge in stated)
-            raise typer.BadParameter(f"--voxel-nm {given}: the volume states z, y, x of {told} nm")
-        return given
-    return ",".join(f"{edge:.9g}" for edge in stated)
+    return folder, None, lay_out(slices, folder, voxel_nm, metadata)
 
 
 def _check(slices: Path, wanted: RunSettings) -> None:

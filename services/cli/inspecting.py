@@ -48,6 +48,7 @@ def inspect(
     Nothing is written and nothing is ingested. Exit status 1 when an error is found, something that keeps a run from
     starting; warnings cost single files or want a decision.
     """
+    from services.cli.volumes import is_volume, look_at_volume
     from services.ingest.inspection import Wanted, findings_of, look_at_file, look_at_folder
 
     described: dict[str, Any]
@@ -56,7 +57,7 @@ def inspect(
     rules = name_rules(file_pattern, include)
     wanted = Wanted(None if size is None else (size.y_nm, size.x_nm), channel)
     if is_volume(path):
-        described, findings = _volume_facts(path), ()
+        described, findings = look_at_volume(path, voxel_nm, wanted)
     elif path.is_dir():
         folder = look_at_folder(path, rules, wanted, most_files=files)
         described, findings = _folder_facts(path, folder), folder.findings
@@ -77,40 +78,6 @@ def name_rules(file_pattern: str | None, include: str | None) -> NameRules:
     from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
     return NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
-
-
-def is_volume(path: Path) -> bool:
-    """Say whether a path names a finished volume, rather than slices or a folder of them.
-
-    Raises
-    ------
-    typer.BadParameter
-        If nothing lies there.
-    """
-    from services.imaging.volumes.paths import UnknownVolumeError, VolumeKind, VolumePath
-
-    # Whatever its name, a file is a slice unless the name is a volume's.
-    try:
-        place = VolumePath.of(str(path))
-    except UnknownVolumeError:
-        place = VolumePath(path, VolumeKind.TIFF)
-    if not place.path.exists():
-        raise typer.BadParameter(f"{place.path} does not exist")
-    return place.kind not in {VolumeKind.TIFF, VolumeKind.TIFF_FOLDER}
-
-
-def _volume_facts(path: Path) -> dict[str, Any]:
-    """Return what a finished volume is, for JSON."""
-    from services.imaging.volumes import VolumePath, open_volume
-
-    with open_volume(path) as source:
-        return {
-            "volume": str(path),
-            "format": VolumePath.of(str(path)).kind.value,
-            "shape_zyx": list(source.shape_zyx),
-            "dtype": source.dtype.str,
-            "voxel_zyx_nm": None if source.voxel_zyx_nm is None else list(source.voxel_zyx_nm),
-        }
 
 
 def copies(
@@ -206,7 +173,16 @@ def stated_voxel_nm(path: Path, rules: NameRules) -> tuple[float | None, float |
 
 
 # What single files may have without standing against the whole run: ingest keeps them with the reason.
-_OF_THE_SETTINGS = frozenset({"voxel_size_mismatch", "channel_not_named", "mosaic_tiles"})
+_OF_THE_SETTINGS = frozenset(
+    {
+        "voxel_size_mismatch",
+        "channel_not_named",
+        "unequal_channels",
+        "no_such_channel",
+        "mosaic_tiles",
+        "z_out_of_range",
+    }
+)
 
 
 def _refuse(errors: Sequence[Finding]) -> None:

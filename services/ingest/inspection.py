@@ -24,7 +24,7 @@ from services.imaging.formats.metadata import (
 from services.imaging.formats.opening import open_slice
 from services.imaging.formats.pixels import Contrast, contrast_of, data_bar_rows
 from services.imaging.grey import histogram
-from services.ingest.names import Candidate, NameRules, classify, depth_um, shown, tile_of
+from services.ingest.names import Candidate, NameRules, classify, depth_um, shown, tile_of, told_out_of_range
 
 _PERCENTILES = (0.1, 50.0, 99.9)
 # A step in depth counts as a jump from half of the usual step too much or too little.
@@ -150,7 +150,7 @@ def look_at_file(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool =
     """
     name, size = shown(path.name), path.stat().st_size
     found = classify(path.name, rules)
-    z = found.z if isinstance(found, Candidate) else None
+    z, impossible_z = (found.z, found.impossible_z) if isinstance(found, Candidate) else (None, None)
     with path.open("rb") as file:
         try:
             opened = open_slice(file)
@@ -159,12 +159,14 @@ def look_at_file(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool =
             return FileLook(name, size, z, faults=((fault.reason, str(fault)),))
         page = opened.description.pages[0]
         faults = list(_refusals(path.name, metadata, wanted))
+        if impossible_z is not None:
+            faults.append(("z_out_of_range", told_out_of_range(impossible_z, rules.largest_z)))
         seen = _first_page(opened, wanted, faults) if pixels else None
         shown_px = None if seen is None else seen[: page.height_px - metadata.data_bar_px]
         return FileLook(
             name=name,
             size_bytes=size,
-            z=metadata.z_index if z is None else z,
+            z=metadata.z_index if z is None and impossible_z is None else z,
             kind=opened.description.kind,
             pages=len(opened.description.pages),
             page=page,
@@ -285,7 +287,7 @@ def findings_of(look: FileLook, wanted: Wanted) -> tuple[Finding, ...]:
     """Return what a person should know about one file."""
     return (
         *(Finding("error", reason, detail) for reason, detail in look.faults),
-        *_contrast([look], wanted),
+        *contrast_findings([look.contrast], wanted),
         *_hidden_bars([look]),
     )
 
@@ -341,11 +343,14 @@ def _depths(names: Sequence[str]) -> tuple[float | None, tuple[tuple[int, int, f
     ]
     if not steps:
         return None, ()
+    # Some sites count depth downwards.
+    sign = -1 if median(step for _, _, step in steps) < 0 else 1
+    steps = [(before, after, sign * step) for before, after, step in steps]
     usual = median(step for _, _, step in steps)
     return round(usual, 6), tuple(
         (before, after, round(step, 6), round(usual, 6))
         for before, after, step in steps
-        if abs(step - usual) > _JUMP_SHARE * abs(usual)
+        if abs(step - usual) > _JUMP_SHARE * usual
     )
 
 
@@ -361,7 +366,7 @@ def _findings(folder: Path, look: FolderLook, wanted: Wanted) -> Iterable[Findin
         yield Finding(level, "slices_below", told_below(folder, look.below))
     yield from _shared_faults(look.looked_at)
     yield from _differences(look.looked_at)
-    yield from _contrast(look.looked_at, wanted)
+    yield from contrast_findings([file.contrast for file in look.looked_at], wanted)
     yield from _hidden_bars(look.looked_at)
     if look.twice:
         yield Finding("warning", "z_twice", f"several files are named for z {_listed(look.twice)}")
@@ -377,8 +382,9 @@ def _shared_faults(looks: Sequence[FileLook]) -> Iterable[Finding]:
         if reason == "mosaic_tile":
             continue
         look, detail = next((look, told) for look in looks for name, told in look.faults if name == reason)
-        # Files whose pixels were not looked at cannot show that a channel must be named.
-        among = sum(1 for other in looks if other.contrast is not None) if "channel" in reason else len(looks)
+        # Files whose pixels were not looked at cannot show that a channel must be named, or is not there.
+        blind = sum(1 for other in looks if other.contrast is None and reason not in dict(other.faults))
+        among = len(looks) - (blind if "channel" in reason else 0)
         level: Literal["error", "warning"] = "error" if 2 * count > among else "warning"
         yield Finding(level, reason, f"{count} of {among} files looked at, {look.name} among them: {detail}")
 
@@ -394,8 +400,9 @@ def _differences(looks: Sequence[FileLook]) -> Iterable[Finding]:
         yield Finding("warning", "several_shapes", f"files differ in shape or depth: {said}; only one is taken")
 
 
-def _contrast(looks: Sequence[FileLook], wanted: Wanted) -> Iterable[Finding]:
-    seen = Counter[Contrast](look.contrast for look in looks if look.contrast is not None)
+def contrast_findings(contrasts: Iterable[Contrast | None], wanted: Wanted) -> Iterable[Finding]:
+    """Yield what a person should know of the contrast of some slices; None: it was not looked at."""
+    seen = Counter[Contrast](contrast for contrast in contrasts if contrast is not None)
     del seen[Contrast.UNDECIDED]
     unwanted = Contrast.METAL_DARK if wanted.inverted else Contrast.METAL_BRIGHT
     if seen[unwanted] > sum(seen.values()) / 2:

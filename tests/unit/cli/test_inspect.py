@@ -25,7 +25,7 @@ from services.runtime.store.directory import DirectoryStore
 from tests.support.instrument_files import ATLAS, SMARTSEM, THERMO, tagged
 from tests.support.tiff_corpus import plane, written
 from tests.support.toy_acquisition import toy_settings, write_toy
-from tests.support.volume_files import VOLUME, as_hdf5
+from tests.support.volume_files import VOLUME, as_hdf5, as_mrc
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,14 @@ def test_depths_in_the_names_of_atlas_show_what_was_milled_and_not_imaged(tmp_pa
     assert "from z 121 to 122 names go 30 nm deeper, usually 10 nm" in told(tmp_path).stdout
 
 
+def test_depths_may_be_counted_downwards(tmp_path: Path) -> None:
+    for z, depth in ((120, "-0,1200"), (121, "-0,1300"), (122, "-0,1400"), (123, "-0,1700")):
+        put(tmp_path, f"slice_{z:05d}_z={depth}µm.tif", written([plane(z)]))
+    found = facts(tmp_path)
+    assert (found["z_first"], found["z_last"], found["depth_step_um"]) == (120, 123, pytest.approx(0.01))
+    assert "from z 122 to 123 names go 30 nm deeper, usually 10 nm" in told(tmp_path).stdout
+
+
 def test_tiles_of_a_mosaic_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     for tile in ("0-0-0", "0-0-1", "0-1-0", "0-1-1"):
         put(tmp_path, f"Merlin-6281_19-08-09_120426_{tile}.dat", two_detectors())
@@ -202,6 +210,30 @@ def test_a_run_does_not_start_against_what_all_files_say(tmp_path: Path) -> None
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("channel", "reason"), [((), "unequal_channels"), (("--channel", "3"), "no_such_channel")])
+def test_a_run_does_not_start_where_the_channel_is_none(tmp_path: Path, channel: tuple[str, ...], reason: str) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in range(3):
+        put(slices, f"slice_{z}.tif", written([np.stack([plane(z), plane(z), plane(z + 9)], -1)], photometric="rgb"))
+    result = run(slices, "--out", out, "--voxel-nm", "8", *channel)
+    assert f"{reason}: 3 of 3 files" in str(result.exception)
+    assert not out.exists()
+
+
+def test_numbers_below_0_are_no_z_and_start_no_run(tmp_path: Path) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in (-3, -2, -1):
+        put(slices, f"slice_{z:04d}.tif", written([plane(-z)]))
+    result = run(slices, "--out", out, "--voxel-nm", "8")
+    assert "z -1 is below 0: name the number that counts slices with --file-pattern" in str(result.exception)
+    assert not out.exists()
+    put(slices, "slice_0000.tif", written([plane(4)]))
+    for z in range(1, 5):
+        put(slices, f"slice_{z:04d}.tif", written([plane(z)]))
+    (finding,) = facts(slices)["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "z_out_of_range")
+
+
 def test_a_run_says_which_size_the_files_state_when_it_is_told_none(tmp_path: Path) -> None:
     put(tmp_path / "slices", "slice_0.tif", tagged(34682, THERMO.format(corrected="yes", tilt=0.0, rows=37)))
     result = run(tmp_path / "slices", "--out", tmp_path / "out")
@@ -247,8 +279,46 @@ def test_a_volume_that_denies_the_voxel_size_starts_no_run(tmp_path: Path) -> No
     path = as_hdf5(tmp_path / "volume.h5", VOLUME)
     result = run(path, "--out", tmp_path / "out", "--voxel-nm", "8,8,8")
     assert result.exit_code == 2
-    assert "the volume states z, y, x of 8, 4, 5 nm" in " ".join(result.output.replace("│", " ").split())
+    said = " ".join(result.output.replace("│", " ").split())
+    assert "the volume states z, y, x of 8, 4, 5 nm" in said
+    assert "--metadata ignore" in said
     assert run(path, "--out", tmp_path / "out", "--watch").exit_code == 2
+
+
+def test_what_a_volume_wrongly_states_can_be_ignored(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME)
+    options = ("--voxel-nm", "8,8,8", "--metadata", "ignore", "--models", tmp_path / "none")
+    result = run(path, "--out", tmp_path / "out", *options)
+    # Nothing but the networks is missing.
+    assert "none" in str(result.exception)
+    assert len(list((tmp_path / "out" / STATE / "slices").glob("*.tif"))) == 5
+
+
+def test_a_volume_that_states_no_voxel_is_not_laid_out_for_nothing(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME, (0.0, 0.0, 0.0))
+    result = run(path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "the volume states no voxel size" in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_volume_is_held_against_what_a_run_would_refuse(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME.astype(np.float32))
+    result = told(path, "--voxel-nm", "8")
+    assert result.exit_code == 1
+    assert "unsupported_dtype: voxels are float32: slices have 8 or 16 bits; convert the volume first" in result.stdout
+    assert "voxel_size_mismatch: --voxel-nm 8: the volume states z, y, x of 8, 4, 5 nm" in result.stdout
+    assert told(as_mrc(tmp_path / "grey.mrc", VOLUME), "--voxel-nm", "8,4,5").exit_code == 0
+
+
+def test_the_contrast_of_a_finished_volume_is_told(tmp_path: Path) -> None:
+    grey = np.full((200, 150), 70, np.uint8)
+    grey[::20] = grey[:, ::25] = 170
+    grey += np.random.default_rng(1).integers(0, 9, grey.shape).astype(np.uint8)
+    found = facts(as_hdf5(tmp_path / "volume.h5", np.stack([grey] * 3)))
+    assert found["contrast"] == "metal_bright"
+    (finding,) = found["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "inverted_contrast")
 
 
 @pytest.fixture
