@@ -88,8 +88,8 @@ def copies(
     """Prove which of the microscope's files lie in the store, byte for byte; nothing is ever deleted.
 
     Every file is read again and compared with its copy. `copied` is proven; `referenced` means that the store only
-    knows where the file lies, as in a local run, so that the file is the only copy. Exit status 1 unless every file
-    that was taken in is proven to be copied.
+    knows where the file lies, as in a local run, so that the file is the only copy; `unread` that the file was not
+    taken in; `ignored` that by its name it is no slice. Exit status 1 unless every slice is proven to be copied.
     """
     from collections import Counter
 
@@ -105,10 +105,11 @@ def copies(
         def is_reference(ref: ArtefactRef) -> bool:
             return isinstance(store, DirectoryStore) and store.is_reference(ref.key)
 
-        found: list[Copy] = list(
-            compared(LocalFolders(site.settings.slices), store, site.settings.acquisition, is_reference)
-        )
-    counts = Counter(copy.state for copy in found)
+        settings = site.settings
+        rules = name_rules(settings.file_pattern, settings.include)
+        folders = LocalFolders(settings.slices)
+        found: list[Copy] = list(compared(folders, store, settings.acquisition, rules, is_reference))
+    counts, harmless = Counter(copy.state for copy in found), {CopyState.COPIED, CopyState.IGNORED}
     if as_json:
         for copy in found:
             line = {"folder": copy.folder, "file": copy.name, "state": copy.state.value, "size_bytes": copy.size_bytes}
@@ -116,9 +117,10 @@ def copies(
     else:
         for state in CopyState:
             OUT.print(f"{state.value:<12} {counts[state]:>8}", highlight=False)
-        for copy in [copy for copy in found if copy.state in {CopyState.CHANGED, CopyState.DAMAGED, CopyState.MISSING}]:
+        # Those that are referenced are all of a local run.
+        for copy in [copy for copy in found if copy.state not in {*harmless, CopyState.REFERENCED}]:
             OUT.print(f"{copy.state.value}: {copy.name}", markup=False, highlight=False, soft_wrap=True)
-    if set(counts) - {CopyState.COPIED, CopyState.UNREAD} or not counts[CopyState.COPIED]:
+    if set(counts) - harmless or not counts[CopyState.COPIED]:
         raise typer.Exit(1)
 
 

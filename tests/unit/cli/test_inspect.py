@@ -369,6 +369,19 @@ def test_a_source_that_changed_or_is_only_referred_to_is_no_copy(
     assert f"changed: {first.name}" in result.stdout
 
 
+def test_a_slice_that_was_not_taken_in_is_named_and_what_is_no_slice_is_not(
+    ingested: Callable[[bool], Path], tmp_path: Path
+) -> None:
+    out = ingested(False)
+    put(tmp_path / "slices", "ACQUISITION_FINISHED", b"")
+    assert copied(out).exit_code == 0
+    put(tmp_path / "slices", "late_0009.tif", written([plane()]))
+    result = copied(out)
+    assert result.exit_code == 1
+    assert "unread: late_0009.tif" in result.stdout
+    assert "ACQUISITION_FINISHED" not in result.stdout
+
+
 def test_a_local_run_refers_to_its_slices(ingested: Callable[[bool], Path]) -> None:
     result = copied(ingested(True))
     assert result.exit_code == 1
