@@ -172,6 +172,20 @@ def test_slices_of_another_microscope_are_refused_even_if_the_first_is_one(bench
     assert sorted(bench.ingested()) == [1, 2, 3, 4]
 
 
+def test_grey_is_mapped_by_the_slices_of_the_microscope_that_is_taken(bench: Bench) -> None:
+    deep = [plane(z, 16, SHAPE) for z in range(5)]
+    for z, grey in enumerate(deep):
+        machine, levels = ("Jeiss1", grey // 4) if z == 0 else ("Jeiss6", grey)
+        bench.write(f"slice_{z:04d}.dat", dat_bytes(levels[None], {**PIXEL, "MachineID": machine}))
+    bench.run(bench.ingest(**square(bench)))
+    assert bench.letters() == {"slice_0000.dat": "other_machine"}
+    own = np.concatenate([grey.ravel() for grey in deep[1:]])
+    mapping = bench.ingested()[1].grey
+    assert (mapping.low, mapping.high) == pytest.approx(
+        np.percentile(own, (0.1, 99.9), method="inverted_cdf").tolist(), rel=0.01
+    )
+
+
 def test_what_the_instrument_said_is_kept_in_the_journal(bench: Bench) -> None:
     fields: dict[str, int | float | str] = {
         **PIXEL,
