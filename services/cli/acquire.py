@@ -359,7 +359,10 @@ def _check(slices: Path, wanted: RunSettings) -> None:
 
     size = wanted.voxel_size
     stated = Wanted(
-        None if wanted.metadata == "ignore" else (size.y_nm, size.x_nm), wanted.channel, wanted.contrast == "inverted"
+        None if wanted.metadata == "ignore" else (size.y_nm, size.x_nm),
+        wanted.channel,
+        wanted.contrast == "inverted",
+        wanted.data_bar_px,
     )
     check_before_run(slices, stated, wanted.file_pattern, wanted.include)
 

@@ -45,8 +45,8 @@ def inspect(
 ) -> None:
     """Say what slice files are: format, shape, pixel size, instrument, contrast, data bar; and what is wrong.
 
-    Nothing is written and nothing is ingested. Exit status 1 when an error is found, something that keeps a run from
-    starting; warnings cost single files or want a decision.
+    Nothing is written and nothing is ingested. Exit status 1 when an error is found: what keeps a run from starting, or
+    costs most of the files that were looked at. Warnings cost few files or want a decision.
     """
     from services.cli.volumes import is_volume, look_at_volume
     from services.ingest.inspection import Wanted, findings_of, look_at_file, look_at_folder

@@ -30,12 +30,14 @@ _PERCENTILES = (0.1, 50.0, 99.9)
 # A step in depth counts as a jump from half of the usual step too much or too little.
 _JUMP_SHARE = 0.5
 _NAMED_AT_MOST = 20
+# Absent slices in a row that a nucleus is followed across (design decision 7).
+_CONNECTED_ACROSS = 3
 _DEEPEST, _MOST_FOLDERS = 5, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that a person should know; an error keeps a run from starting."""
+    """Something that a person should know; an error keeps a run from starting, or costs most of the files."""
 
     level: Literal["error", "warning"]
     reason: str
@@ -81,11 +83,12 @@ class FileLook:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user said: the edges of a voxel if they did, the channel, and whether metadata are to be believed."""
+    """What the user said: the edges of a voxel that metadata are held against, the channel, contrast, and data bar."""
 
     voxel_yx_nm: tuple[float, float] | None = None
     channel: int | None = None
     inverted: bool = False
+    data_bar_px: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,8 @@ def look_at_file(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool =
         if impossible_z is not None:
             faults.append(("z_out_of_range", told_out_of_range(impossible_z, rules.largest_z)))
         seen = _first_page(opened, wanted, faults) if pixels else None
-        shown_px = None if seen is None else seen[: page.height_px - metadata.data_bar_px]
+        bar_px = metadata.data_bar_px if wanted.data_bar_px is None else wanted.data_bar_px
+        shown_px = None if seen is None else seen[: max(1, page.height_px - bar_px)]
         return FileLook(
             name=name,
             size_bytes=size,
@@ -288,7 +292,8 @@ def findings_of(look: FileLook, wanted: Wanted) -> tuple[Finding, ...]:
     return (
         *(Finding("error", reason, detail) for reason, detail in look.faults),
         *contrast_findings([look.contrast], wanted),
-        *_hidden_bars([look]),
+        *_hidden_bars([look], wanted),
+        *_doubtful_tilts([look]),
     )
 
 
@@ -367,7 +372,9 @@ def _findings(folder: Path, look: FolderLook, wanted: Wanted) -> Iterable[Findin
     yield from _shared_faults(look.looked_at)
     yield from _differences(look.looked_at)
     yield from contrast_findings([file.contrast for file in look.looked_at], wanted)
-    yield from _hidden_bars(look.looked_at)
+    yield from _hidden_bars(look.looked_at, wanted)
+    yield from _doubtful_tilts(look.looked_at)
+    yield from _stride(look)
     if look.twice:
         yield Finding("warning", "z_twice", f"several files are named for z {_listed(look.twice)}")
     for before, after, step, usual in look.depth_jumps[:_NAMED_AT_MOST]:
@@ -412,7 +419,9 @@ def contrast_findings(contrasts: Iterable[Contrast | None], wanted: Wanted) -> I
         yield Finding("warning", "inverted_contrast", detail)
 
 
-def _hidden_bars(looks: Sequence[FileLook]) -> Iterable[Finding]:
+def _hidden_bars(looks: Sequence[FileLook], wanted: Wanted) -> Iterable[Finding]:
+    if wanted.data_bar_px is not None:
+        return
     for look in looks:
         if look.data_bar_px and not look.metadata.data_bar_px:
             detail = (
@@ -420,6 +429,35 @@ def _hidden_bars(looks: Sequence[FileLook]) -> Iterable[Finding]:
             )
             yield Finding("warning", "data_bar", f"{detail}: cut it off with --data-bar-px {look.data_bar_px}")
             return
+
+
+def _doubtful_tilts(looks: Sequence[FileLook]) -> Iterable[Finding]:
+    for look in looks:
+        metadata, short = look.metadata, look.metadata.doubtful_foreshortening
+        if short is not None and metadata.pixel_y_nm is not None:
+            detail = (
+                f"{look.name}: the stage is at {metadata.tilt_deg:g} degrees, and nothing says whether the scan was "
+                f"corrected for it; y is taken as stated, {metadata.pixel_y_nm:g} nm. If it was not corrected, y is "
+                f"{metadata.pixel_y_nm / short:.4g} nm: give that in --voxel-nm, with --metadata ignore"
+            )
+            yield Finding("warning", "tilt_unknown", detail)
+            return
+
+
+def _stride(look: FolderLook) -> Iterable[Finding]:
+    """Yield that numbers of slices grow by more than one, as they do where they count something else."""
+    steps = Counter(after - before for before, after in pairwise(look.z))
+    step, count = steps.most_common(1)[0] if steps else (1, 0)
+    # A file of several pages holds as many z.
+    pages = max((file.pages for file in look.looked_at), default=1)
+    if count < 2 or 2 * count <= steps.total() or step <= max(1, pages):
+        return
+    end = "and so many in a row end every nucleus" if step - pages > _CONNECTED_ACROSS else "each time"
+    detail = (
+        f"numbers go up by {step} ({_listed(look.z[:3])}, ...): the z between count as missing, {end}. If another "
+        "number in the names counts slices one by one, name it with --file-pattern; else slices are missing"
+    )
+    yield Finding("warning", "stride", detail)
 
 
 def _listed(numbers: Sequence[int]) -> str:

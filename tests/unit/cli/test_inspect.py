@@ -131,6 +131,47 @@ def test_depths_may_be_counted_downwards(tmp_path: Path) -> None:
     assert "from z 122 to 123 names go 30 nm deeper, usually 10 nm" in told(tmp_path).stdout
 
 
+TILTED = ATLAS.replace("</Fibics>", "<Stage><Tilt units='deg'>54</Tilt></Stage></Fibics>")
+
+
+def test_a_tilt_of_which_the_correction_is_unknown_is_told(tmp_path: Path) -> None:
+    for z in range(3):
+        put(tmp_path, f"slice_{z:04d}.tif", tagged(51023, TILTED))
+    for path in (tmp_path, tmp_path / "slice_0001.tif"):
+        (finding,) = facts(path, "--voxel-nm", "10")["findings"]
+        assert (finding["level"], finding["reason"]) == ("warning", "tilt_unknown")
+        assert "y is taken as stated, 10 nm. If it was not corrected, y is 12.36 nm" in finding["detail"]
+    corrected = TILTED.replace("<Dwell", "<TiltCorrection>1</TiltCorrection><Dwell")
+    assert facts(put(tmp_path / "other", "slice_0001.tif", tagged(51023, corrected)))["findings"] == []
+
+
+def test_numbers_that_go_up_by_more_than_one_are_told_with_what_to_do(tmp_path: Path) -> None:
+    for z in (0, 10, 20, 40):
+        put(tmp_path / "tens", f"slice_{z:04d}.tif", written([plane(z)]))
+        put(tmp_path / "pages", f"stack_{z:04d}.tif", written([plane(z)] * 10))
+    (finding,) = facts(tmp_path / "tens")["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "stride")
+    assert "numbers go up by 10 (0, 10, 20, ...)" in finding["detail"]
+    assert "--file-pattern" in finding["detail"]
+    assert facts(tmp_path / "pages")["findings"] == []
+    for z in (1, 2, 3, 4):
+        put(tmp_path / "tens", f"slice_{z:04d}.tif", written([plane(z)]))
+    assert facts(tmp_path / "tens")["findings"] == []
+
+
+def test_a_bar_that_somebody_decided_on_is_not_told_again(tmp_path: Path) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (100, 60)).astype(np.uint8)
+    grey[85:] = 40
+    grey[90:93, ::2] = 255
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in range(3):
+        put(slices, f"slice_{z:04d}.tif", written([grey]))
+    options = ("--out", out, "--voxel-nm", "8", "--models", tmp_path / "none")
+    assert "--data-bar-px 15" in run(slices, *options).output
+    for decided in ("15", "0"):
+        assert "data_bar" not in run(slices, *options, "--data-bar-px", decided).output
+
+
 def test_tiles_of_a_mosaic_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     for tile in ("0-0-0", "0-0-1", "0-1-0", "0-1-1"):
         put(tmp_path, f"Merlin-6281_19-08-09_120426_{tile}.dat", two_detectors())
