@@ -191,7 +191,9 @@ def _refuse(errors: Sequence[Finding]) -> None:
     of_settings = [finding for finding in errors if finding.reason in _OF_THE_SETTINGS]
     if of_settings:
         told = "; ".join(f"{finding.reason}: {finding.detail}" for finding in of_settings)
-        raise SlicesRefusedError(f"{told}. Nothing was ingested; `inspect` says more about the files")
+        sized = any(finding.reason == "voxel_size_mismatch" for finding in of_settings)
+        way_out = "; --metadata ignore where the files are known to be wrong" if sized else ""
+        raise SlicesRefusedError(f"{told}{way_out}. Nothing was ingested; `inspect` says more about the files")
 
 
 def _file_facts(look: FileLook) -> dict[str, Any]:

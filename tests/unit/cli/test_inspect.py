@@ -248,6 +248,7 @@ def test_a_run_does_not_start_against_what_all_files_say(tmp_path: Path) -> None
     result = run(slices, "--out", out, "--voxel-nm", "8")
     assert result.exception is not None
     assert "the settings say y 8, x 8 nm; the file says y 4, x 4 nm" in str(result.exception)
+    assert "--metadata ignore" in str(result.exception)
     assert not out.exists()
 
 
