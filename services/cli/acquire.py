@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import shutil
 import time
@@ -25,6 +26,7 @@ from services.runtime.signals import stop_event_on_signals
 
 if TYPE_CHECKING:
     from services.embedded.run import Outcome
+    from services.ingest.names import NameRules
 
 STOPPED = 143
 
@@ -170,11 +172,11 @@ def run(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Segment an acquisition, finished or still growing; stop it and start it again at will."""
-    slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, watch=watch)
+    slices, include, voxel_nm = _as_slices(slices, include, out, voxel_nm, metadata, watch=watch)
     wanted = RunSettings(
         acquisition=acquisition or "acquisition",
         slices=(slices.resolve(),),
-        voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, wait=watch),
+        voxel_size=voxel_size(voxel_nm) if voxel_nm else _voxel_size_of(slices, file_pattern, include, wait=watch),
         gaps=gaps,
         models=models.resolve(),
         **_separation(chromosomes, chromosomes_method, chromosomes_as, small_objects),
@@ -330,42 +332,24 @@ def _end(out: Path, outcome: Outcome) -> None:
 
 
 def _as_slices(
-    slices: Path, include: str | None, out: Path, voxel_nm: str | None, *, watch: bool
+    slices: Path, include: str | None, out: Path, voxel_nm: str | None, metadata: str, *, watch: bool
 ) -> tuple[Path, str | None, str | None]:
     """Return a folder of slices, which of its names count, and the voxel size as far as it is known.
 
     A finished volume is laid out as slices in the output first.
     """
-    from services.cli.inspecting import is_volume, refuse_slices_below
-    from services.imaging.volumes import VolumePath, open_volume
-    from services.imaging.volumes.unpacking import unpack
+    from services.cli.inspecting import refuse_slices_below
+    from services.cli.volumes import is_volume, lay_out
 
     if slices.is_file() and not is_volume(slices):
-        return slices.parent, slices.name, voxel_nm
+        return slices.parent, glob.escape(slices.name), voxel_nm
     if not is_volume(slices):
         refuse_slices_below(slices, include)
         return slices, include, voxel_nm
     if watch:
         raise typer.BadParameter(f"{slices} is a finished volume: leave out --watch")
     folder = out / ".state" / "slices"
-    with open_volume(slices) as source, Progress(TextColumn("laying out slices"), BarColumn(), console=OUT) as bar:
-        voxel_nm = _stated_or_given(source.voxel_zyx_nm, voxel_nm)
-        task = bar.add_task("planes", total=source.shape_zyx[0])
-        unpack(source, str(VolumePath.of(str(slices))), folder, lambda planes: bar.advance(task, planes))
-    return folder, None, voxel_nm
-
-
-def _stated_or_given(stated: tuple[float, float, float] | None, given: str | None) -> str | None:
-    """Return the voxel size that was given, else that which the volume states; they may not contradict each other."""
-    if stated is None:
-        return given
-    if given is not None:
-        size = voxel_size(given)
-        if any(abs(own / said - 1) > 0.01 for own, said in zip(size.zyx_nm, stated, strict=True)):
-            told = ", ".join(f"{edge:g}" for edge in stated)
-            raise typer.BadParameter(f"--voxel-nm {given}: the volume states z, y, x of {told} nm")
-        return given
-    return ",".join(f"{edge:.9g}" for edge in stated)
+    return folder, None, lay_out(slices, folder, voxel_nm, metadata)
 
 
 def _check(slices: Path, wanted: RunSettings) -> None:
@@ -375,28 +359,35 @@ def _check(slices: Path, wanted: RunSettings) -> None:
 
     size = wanted.voxel_size
     stated = Wanted(
-        None if wanted.metadata == "ignore" else (size.y_nm, size.x_nm), wanted.channel, wanted.contrast == "inverted"
+        None if wanted.metadata == "ignore" else (size.y_nm, size.x_nm),
+        wanted.channel,
+        wanted.contrast == "inverted",
+        wanted.data_bar_px,
     )
     check_before_run(slices, stated, wanted.file_pattern, wanted.include)
 
 
-def _voxel_size_of(slices: Path, *, wait: bool) -> VoxelSize:
-    """Return the voxel size that the file names state, or names and metadata together; never assume one."""
-    clock = SystemClock()
+def _voxel_size_of(slices: Path, file_pattern: str | None, include: str | None, *, wait: bool) -> VoxelSize:
+    """Return the voxel size that the names of the slices state, or names and metadata together; never assume one."""
+    from services.cli.inspecting import name_rules
+    from services.ingest.names import FINISH_MARKER, Candidate, classify
+
+    clock, rules = SystemClock(), name_rules(file_pattern, include)
     while True:
-        names = sorted(path.name for path in slices.iterdir() if not path.name.startswith("."))
+        everything = sorted(path.name for path in slices.iterdir())
+        names = [name for name in everything if isinstance(classify(name, rules), Candidate)]
         found = next((size for name in names if (size := voxel_size_in_name(name)) is not None), None)
         if found:
             return found
-        if names or not wait:
-            return _voxel_size_in_files(slices)
+        if names or not wait or FINISH_MARKER in everything:
+            return _voxel_size_in_files(slices, rules)
         clock.wait(1.0)
 
 
-def _voxel_size_in_files(slices: Path) -> VoxelSize:
+def _voxel_size_in_files(slices: Path, rules: NameRules) -> VoxelSize:
     from services.cli.inspecting import stated_voxel_nm
 
-    z_nm, y_nm, x_nm = stated_voxel_nm(slices)
+    z_nm, y_nm, x_nm = stated_voxel_nm(slices, rules)
     if z_nm and y_nm and x_nm:
         return VoxelSize(z_nm=z_nm, y_nm=y_nm, x_nm=x_nm)
     if y_nm and x_nm:

@@ -91,7 +91,7 @@ def costs_of(
 
     load = load_of(where)
     period_s = period_s or load.period_s
-    return period_s, load.pace(period_s, found.slices_to(found.until.z_nm) if found.until else 0), load.disk(period_s)
+    return period_s, *load.costs(found, period_s)
 
 
 def _print(name: str, found: Advice, said: list[str], notices: Sequence[Notice]) -> None:

@@ -15,6 +15,7 @@ from services.cli.sites import AcquisitionName, Where, site_of
 
 if TYPE_CHECKING:
     from services.ingest.inspection import FileLook, Finding, FolderLook, Wanted
+    from services.ingest.names import NameRules
 
 _EXAMPLES = """Examples:
 
@@ -44,19 +45,19 @@ def inspect(
 ) -> None:
     """Say what slice files are: format, shape, pixel size, instrument, contrast, data bar; and what is wrong.
 
-    Nothing is written and nothing is ingested. Exit status 1 when an error is found, something that keeps a run from
-    starting; warnings cost single files or want a decision.
+    Nothing is written and nothing is ingested. Exit status 1 when an error is found: what keeps a run from starting, or
+    costs most of the files that were looked at. Warnings cost few files or want a decision.
     """
+    from services.cli.volumes import is_volume, look_at_volume
     from services.ingest.inspection import Wanted, findings_of, look_at_file, look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
     described: dict[str, Any]
     findings: Sequence[Finding]
     size = voxel_size(voxel_nm) if voxel_nm else None
-    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
+    rules = name_rules(file_pattern, include)
     wanted = Wanted(None if size is None else (size.y_nm, size.x_nm), channel)
     if is_volume(path):
-        described, findings = _volume_facts(path), ()
+        described, findings = look_at_volume(path, voxel_nm, wanted)
     elif path.is_dir():
         folder = look_at_folder(path, rules, wanted, most_files=files)
         described, findings = _folder_facts(path, folder), folder.findings
@@ -72,38 +73,11 @@ def inspect(
         raise typer.Exit(1)
 
 
-def is_volume(path: Path) -> bool:
-    """Say whether a path names a finished volume, rather than slices or a folder of them.
+def name_rules(file_pattern: str | None, include: str | None) -> NameRules:
+    """Return how names are read, and which of them count, as the options say."""
+    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
-    Raises
-    ------
-    typer.BadParameter
-        If nothing lies there.
-    """
-    from services.imaging.volumes.paths import UnknownVolumeError, VolumeKind, VolumePath
-
-    # Whatever its name, a file is a slice unless the name is a volume's.
-    try:
-        place = VolumePath.of(str(path))
-    except UnknownVolumeError:
-        place = VolumePath(path, VolumeKind.TIFF)
-    if not place.path.exists():
-        raise typer.BadParameter(f"{place.path} does not exist")
-    return place.kind not in {VolumeKind.TIFF, VolumeKind.TIFF_FOLDER}
-
-
-def _volume_facts(path: Path) -> dict[str, Any]:
-    """Return what a finished volume is, for JSON."""
-    from services.imaging.volumes import VolumePath, open_volume
-
-    with open_volume(path) as source:
-        return {
-            "volume": str(path),
-            "format": VolumePath.of(str(path)).kind.value,
-            "shape_zyx": list(source.shape_zyx),
-            "dtype": source.dtype.str,
-            "voxel_zyx_nm": None if source.voxel_zyx_nm is None else list(source.voxel_zyx_nm),
-        }
+    return NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
 
 
 def copies(
@@ -114,8 +88,8 @@ def copies(
     """Prove which of the microscope's files lie in the store, byte for byte; nothing is ever deleted.
 
     Every file is read again and compared with its copy. `copied` is proven; `referenced` means that the store only
-    knows where the file lies, as in a local run, so that the file is the only copy. Exit status 1 unless every file
-    that was taken in is proven to be copied.
+    knows where the file lies, as in a local run, so that the file is the only copy; `unread` that the file was not
+    taken in; `ignored` that by its name it is no slice. Exit status 1 unless every slice is proven to be copied.
     """
     from collections import Counter
 
@@ -131,10 +105,11 @@ def copies(
         def is_reference(ref: ArtefactRef) -> bool:
             return isinstance(store, DirectoryStore) and store.is_reference(ref.key)
 
-        found: list[Copy] = list(
-            compared(LocalFolders(site.settings.slices), store, site.settings.acquisition, is_reference)
-        )
-    counts = Counter(copy.state for copy in found)
+        settings = site.settings
+        rules = name_rules(settings.file_pattern, settings.include)
+        folders = LocalFolders(settings.slices)
+        found: list[Copy] = list(compared(folders, store, settings.acquisition, rules, is_reference))
+    counts, harmless = Counter(copy.state for copy in found), {CopyState.COPIED, CopyState.IGNORED}
     if as_json:
         for copy in found:
             line = {"folder": copy.folder, "file": copy.name, "state": copy.state.value, "size_bytes": copy.size_bytes}
@@ -142,9 +117,10 @@ def copies(
     else:
         for state in CopyState:
             OUT.print(f"{state.value:<12} {counts[state]:>8}", highlight=False)
-        for copy in [copy for copy in found if copy.state in {CopyState.CHANGED, CopyState.DAMAGED, CopyState.MISSING}]:
+        # Those that are referenced are all of a local run.
+        for copy in [copy for copy in found if copy.state not in {*harmless, CopyState.REFERENCED}]:
             OUT.print(f"{copy.state.value}: {copy.name}", markup=False, highlight=False, soft_wrap=True)
-    if set(counts) - {CopyState.COPIED, CopyState.UNREAD} or not counts[CopyState.COPIED]:
+    if set(counts) - harmless or not counts[CopyState.COPIED]:
         raise typer.Exit(1)
 
 
@@ -161,10 +137,8 @@ def check_before_run(path: Path, wanted: Wanted, file_pattern: str | None, inclu
         If something stands against all of them; the message says what, with both values where they disagree.
     """
     from services.ingest.inspection import look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
-    rules = NameRules(compile_pattern(file_pattern or DEFAULT_PATTERN), (include,) if include else ("*",))
-    found = look_at_folder(path, rules, wanted)
+    found = look_at_folder(path, name_rules(file_pattern, include), wanted)
     for finding in found.findings:
         if finding.level == "warning":
             OUT.print(f"[yellow]warning[/] {finding.reason}: ", end="")
@@ -181,35 +155,45 @@ def refuse_slices_below(path: Path, include: str | None) -> None:
         The message names them with their counts.
     """
     from services.ingest.inspection import slices_below, told_below
-    from services.ingest.names import DEFAULT_PATTERN, Candidate, NameRules, classify, compile_pattern
+    from services.ingest.names import Candidate, classify
 
-    rules = NameRules(compile_pattern(DEFAULT_PATTERN), (include,) if include else ("*",))
+    rules = name_rules(None, include)
     if any(isinstance(classify(other.name, rules), Candidate) and other.is_file() for other in path.iterdir()):
         return
     if below := slices_below(path, rules):
         raise SlicesRefusedError(f"{path} itself holds no slices; {told_below(path, below)}. Nothing was ingested")
 
 
-def stated_voxel_nm(path: Path) -> tuple[float | None, float | None, float | None]:
-    """Return z, y and x of a voxel as far as the first file of a folder and the names in it state them, in nm."""
+def stated_voxel_nm(path: Path, rules: NameRules) -> tuple[float | None, float | None, float | None]:
+    """Return z, y and x of a voxel as far as the first slice of a folder and the names in it state them, in nm."""
     from services.ingest.inspection import Wanted, look_at_folder
-    from services.ingest.names import DEFAULT_PATTERN, NameRules, compile_pattern
 
-    found = look_at_folder(path, NameRules(compile_pattern(DEFAULT_PATTERN)), Wanted(), most_files=1, most_pixels=0)
+    found = look_at_folder(path, rules, Wanted(), most_files=1, most_pixels=0)
     first = found.looked_at[0].metadata if found.looked_at else None
     z_nm = None if found.depth_step_um is None else round(found.depth_step_um * 1000, 6)
     return z_nm, None if first is None else first.voxel_y_nm, None if first is None else first.pixel_x_nm
 
 
 # What single files may have without standing against the whole run: ingest keeps them with the reason.
-_OF_THE_SETTINGS = frozenset({"voxel_size_mismatch", "channel_not_named", "mosaic_tiles"})
+_OF_THE_SETTINGS = frozenset(
+    {
+        "voxel_size_mismatch",
+        "channel_not_named",
+        "unequal_channels",
+        "no_such_channel",
+        "mosaic_tiles",
+        "z_out_of_range",
+    }
+)
 
 
 def _refuse(errors: Sequence[Finding]) -> None:
     of_settings = [finding for finding in errors if finding.reason in _OF_THE_SETTINGS]
     if of_settings:
         told = "; ".join(f"{finding.reason}: {finding.detail}" for finding in of_settings)
-        raise SlicesRefusedError(f"{told}. Nothing was ingested; `inspect` says more about the files")
+        sized = any(finding.reason == "voxel_size_mismatch" for finding in of_settings)
+        way_out = "; --metadata ignore where the files are known to be wrong" if sized else ""
+        raise SlicesRefusedError(f"{told}{way_out}. Nothing was ingested; `inspect` says more about the files")
 
 
 def _file_facts(look: FileLook) -> dict[str, Any]:

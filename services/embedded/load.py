@@ -12,6 +12,7 @@ from typing import Any
 from services.embedded.progress import read_status
 from services.embedded.settings import STATE
 from services.embedded.timing import REPORT_FILE
+from services.imaging.forecasting.advising import Advice
 from services.imaging.forecasting.pace import DiskForecast, PaceForecast, forecast_disk, forecast_pace
 
 # The networks work beside everything else.
@@ -45,6 +46,11 @@ class Load:
     period_s: float | None
     used_bytes: int
     free_bytes: int
+
+    def costs(self, advice: Advice, period_s: float | None) -> tuple[PaceForecast, DiskForecast]:
+        """Forecast computer and disk up to where it is advised to go on."""
+        slices_to_go = advice.slices_to(advice.until.z_nm) if advice.until else 0
+        return self.pace(period_s, slices_to_go), self.disk(period_s)
 
     def pace(self, period_s: float | None, slices_to_go: int) -> PaceForecast:
         """Forecast whether the computer keeps up."""

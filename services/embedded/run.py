@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from services.components.handler import ComponentsHandler
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
 from services.embedded.live import PREVIEW_FUSION, LiveView
+from services.embedded.load import load_of
 from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
 from services.embedded.provenance import provenance
@@ -349,7 +351,9 @@ class EmbeddedRun:
         histories = read_histories(self.store, self._settings.acquisition)
         if histories is None:
             return []
-        return sentences(advise(histories.situation()), planned_last_z=self._settings.last_z)
+        advice, load = advise(histories.situation()), load_of(self._out)
+        costs = load.costs(advice, load.period_s)
+        return sentences(advice, *costs, period_s=load.period_s, planned_last_z=self._settings.last_z)
 
     def messages(self) -> Iterator[Message]:
         """Return every message that results are made of."""
@@ -370,6 +374,7 @@ class EmbeddedRun:
             "components": progress.nuclei_closed,
         }
         try:
+            self.metrics.set("fibsem_disk_free_bytes", shutil.disk_usage(self._out).free, volume=str(self._out))
             self.times.keep(counts)
             keep_status(self._out / STATE, progress, self.ingest.ledgers())
         except OSError as error:

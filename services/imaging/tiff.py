@@ -126,7 +126,7 @@ def read_page(
     -------
     ndarray
         (y, x), uint8 or uint16 in native byte order, black 0: pages stored with white as 0 are turned round,
-        palette pages looked up.
+        palette pages looked up. Signed values come 128 or 32,768 higher, so that the lowest is 0.
 
     Raises
     ------
@@ -180,7 +180,8 @@ def _dtype(layout: PageLayout) -> np.dtype[np.uint8 | np.uint16]:
 
 def _is_interleaved(layout: PageLayout) -> bool:
     """Whether one of several samples can be picked out of the file: 8 bits, stored as they are, in one piece."""
-    return layout.bits == 8 and layout.colour_samples > 1 and not layout.predicted and _lies_together(layout)
+    plain = layout.bits == 8 and not layout.signed and not layout.predicted
+    return plain and layout.colour_samples > 1 and _lies_together(layout)
 
 
 def _lies_together(layout: PageLayout) -> bool:
@@ -251,8 +252,9 @@ def _as_values(payload: bytes | bytearray, layout: PageLayout, shape: tuple[int,
     if layout.predicted:
         samples = 1 if layout.planar else layout.samples
         rows = values.reshape(-1, columns, samples)
-        return np.cumsum(rows, axis=1, dtype=_dtype(layout)).reshape(shape)
-    return values
+        values = np.cumsum(rows, axis=1, dtype=_dtype(layout)).reshape(shape)
+    # The lowest value becomes 0 and order stays, as with `.dat` files and volumes.
+    return values ^ values.dtype.type(1 << (layout.bits - 1)) if layout.signed else values
 
 
 def _grey(pixels: GreyPlane, layout: PageLayout, channel: int | None) -> GreyPlane:

@@ -62,7 +62,7 @@ class DecodeFailedError(TiffError):
 
 
 class UnsupportedDtypeError(TiffError):
-    """Pixels are not unsigned integers of 8 or 16 bits."""
+    """Pixels are not whole numbers of 8 or 16 bits."""
 
     reason = "unsupported_dtype"
 

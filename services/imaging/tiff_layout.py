@@ -22,6 +22,8 @@ from services.imaging.tiff_faults import (
 
 COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits", 50000: "zstd"}
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE = 0, 1, 2, 3
+# Tag 339; old writers use "undefined" for plain counts.
+_UNSIGNED, _SIGNED, _UNDEFINED = 1, 2, 4
 _ALPHA = (1, 2)
 _REDUCED_RESOLUTION = 1
 _MOST_SAMPLES = 16
@@ -66,6 +68,8 @@ class PageLayout:
         Rows and columns.
     bits
         8 or 16, the same for every sample.
+    signed
+        Whether values are stored with a sign.
     samples, colour_samples
         Values per pixel, and how many of the first of them are colours or detectors rather than transparency.
     photometric
@@ -91,6 +95,7 @@ class PageLayout:
     height_px: int
     width_px: int
     bits: int
+    signed: bool
     samples: int
     colour_samples: int
     photometric: int
@@ -167,7 +172,7 @@ def _read_layout(file: BinaryIO, directory: Directory, limits: TiffLimits) -> Pa
         raise UnsupportedCompressionError(
             f"compression {_number(file, directory, 259)} is not read; none, LZW, deflate, zstd and packbits are"
         )
-    bits = _bits(file, directory)
+    bits, signed = _bits(file, directory)
     if width * height * samples * bits // 8 > limits.max_page_bytes:
         raise TooLargeError(f"a page unpacks to {width * height * samples * bits // 8} bytes")
     planar = samples > 1 and _number(file, directory, 284, 1) == 2
@@ -181,6 +186,7 @@ def _read_layout(file: BinaryIO, directory: Directory, limits: TiffLimits) -> Pa
         height_px=height,
         width_px=width,
         bits=bits,
+        signed=signed,
         samples=samples,
         colour_samples=_colour_samples(file, directory, photometric, samples),
         photometric=photometric,
@@ -193,20 +199,23 @@ def _read_layout(file: BinaryIO, directory: Directory, limits: TiffLimits) -> Pa
         segment_columns=segment_columns,
         offsets=offsets,
         sizes=sizes,
-        palette=_palette(file, directory, bits, samples) if photometric == PALETTE else None,
+        palette=_palette(file, directory, (bits, signed), samples) if photometric == PALETTE else None,
     )
 
 
-def _bits(file: BinaryIO, directory: Directory) -> int:
+def _bits(file: BinaryIO, directory: Directory) -> tuple[int, bool]:
+    """Return the bits of a value, and whether one of them is a sign."""
     bits = directory.values(file, 258)
     formats = directory.values(file, 339)
     depths = {1} if bits is None else set(bits.tolist())
-    # 4 is "undefined", which old writers use for plain counts.
-    signed_or_float = formats is not None and not set(formats.tolist()) <= {1, 4}
-    if len(depths) != 1 or not depths <= {8, 16} or signed_or_float:
-        kinds = "unsigned" if formats is None else f"sample format {sorted(set(formats.tolist()))}"
-        raise UnsupportedDtypeError(f"pixels have {sorted(depths)} bits, {kinds}; unsigned 8 or 16 bits are read")
-    return int(depths.pop())
+    kinds = {_UNSIGNED} if formats is None else set(formats.tolist())
+    signed = kinds == {_SIGNED}
+    if len(depths) != 1 or not depths <= {8, 16} or not (signed or kinds <= {_UNSIGNED, _UNDEFINED}):
+        said = "unsigned" if formats is None else f"sample format {sorted(kinds)}"
+        raise UnsupportedDtypeError(
+            f"pixels have {sorted(depths)} bits, {said}; whole numbers of 8 or 16 bits are read"
+        )
+    return int(depths.pop()), signed
 
 
 def _is_predicted(file: BinaryIO, directory: Directory, compression: str) -> bool:
@@ -229,10 +238,11 @@ def _colour_samples(file: BinaryIO, directory: Directory, photometric: int, samp
     return max(1, samples - transparent)
 
 
-def _palette(file: BinaryIO, directory: Directory, bits: int, samples: int) -> NDArray[np.uint16]:
-    if bits != 8 or samples != 1:
+def _palette(file: BinaryIO, directory: Directory, kind: tuple[int, bool], samples: int) -> NDArray[np.uint16]:
+    if kind != (8, False) or samples != 1:
+        sign = "signed" if kind[1] else "unsigned"
         raise UnsupportedDtypeError(
-            f"a palette page has {bits} bits and {samples} samples; 8 bits and 1 sample are read"
+            f"a palette page has {kind[0]} bits, {sign}, and {samples} samples; 8 bits, unsigned, and 1 sample are read"
         )
     colours = directory.values(file, 320)
     if colours is None or len(colours) != 3 * 256:

@@ -78,7 +78,7 @@ class IngestProcess(IngestTurns):
         for folder in self._acquisition.slices:
             if folder.exists():
                 free_bytes = shutil.disk_usage(folder).free
-                metrics.set("fibsem_disk_free_bytes", free_bytes, volume=folder.name)
+                metrics.set("fibsem_disk_free_bytes", free_bytes, volume=str(folder))
 
 
 def make(site: Site) -> IngestProcess:

@@ -15,7 +15,7 @@ from services.contracts.values import ArtefactRef
 from services.ingest.events import FileRead, FileRefused
 from services.ingest.folders import FolderEntry, SliceFolders
 from services.ingest.journal import Journal
-from services.ingest.names import shown
+from services.ingest.names import Ignored, NameRules, classify, shown
 from services.ingest.sightings import FileKey
 from services.runtime.store.port import ArtefactCorruptError, ArtefactMissingError, ArtefactStore
 
@@ -31,6 +31,7 @@ class CopyState(StrEnum):
     DAMAGED = "damaged"
     MISSING = "missing"
     UNREAD = "unread"
+    IGNORED = "ignored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Copy:
     state
         `copied`: its bytes of now and those in the store were compared and are equal. `referenced`: the store only
         knows where the file lies. `changed`: the file is no longer what was copied. `damaged`, `missing`: the copy
-        is not what it was, or not there. `unread`: ingest has not taken it in.
+        is not what it was, or not there. `unread`: ingest has not taken it in. `ignored`: by its name it is no slice,
+        and ingest never takes it in.
     size_bytes
         Of the file.
     """
@@ -56,7 +58,11 @@ class Copy:
 
 
 def copies(
-    folders: SliceFolders, store: ArtefactStore, acquisition_id: str, is_reference: Callable[[ArtefactRef], bool]
+    folders: SliceFolders,
+    store: ArtefactStore,
+    acquisition_id: str,
+    rules: NameRules,
+    is_reference: Callable[[ArtefactRef], bool],
 ) -> Iterator[Copy]:
     """Compare every file of the folders with what the store holds of it, in order of folder and name.
 
@@ -68,6 +74,8 @@ def copies(
         Where copies are.
     acquisition_id
         Whose files they are.
+    rules
+        Which names ingest takes in.
     is_reference
         Says whether the store holds only a reference to a file.
 
@@ -85,7 +93,12 @@ def copies(
     for entry in sorted(folders.entries(), key=lambda entry: entry.key):
         if entry.is_file:
             ref = kept.get(FileKey(entry.key.folder, shown(entry.key.name)))
-            yield _compared(folders, store, entry, ref, is_reference)
+            if ref is None and isinstance(classify(entry.key.name, rules), Ignored):
+                stamp = folders.stamp(entry.key)
+                size_bytes = 0 if stamp is None else stamp.size_bytes
+                yield Copy(entry.key.folder, shown(entry.key.name), CopyState.IGNORED, size_bytes)
+            else:
+                yield _compared(folders, store, entry, ref, is_reference)
 
 
 def _compared(

@@ -24,18 +24,20 @@ from services.imaging.formats.metadata import (
 from services.imaging.formats.opening import open_slice
 from services.imaging.formats.pixels import Contrast, contrast_of, data_bar_rows
 from services.imaging.grey import histogram
-from services.ingest.names import Candidate, NameRules, classify, depth_um, shown, tile_of
+from services.ingest.names import Candidate, NameRules, classify, depth_um, shown, tile_of, told_out_of_range
 
 _PERCENTILES = (0.1, 50.0, 99.9)
 # A step in depth counts as a jump from half of the usual step too much or too little.
 _JUMP_SHARE = 0.5
 _NAMED_AT_MOST = 20
+# Absent slices in a row that a nucleus is followed across (design decision 7).
+_CONNECTED_ACROSS = 3
 _DEEPEST, _MOST_FOLDERS = 5, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that a person should know; an error keeps a run from starting."""
+    """Something that a person should know; an error keeps a run from starting, or costs most of the files."""
 
     level: Literal["error", "warning"]
     reason: str
@@ -81,11 +83,12 @@ class FileLook:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the user said: the edges of a voxel if they did, the channel, and whether metadata are to be believed."""
+    """What the user said: the edges of a voxel that metadata are held against, the channel, contrast, and data bar."""
 
     voxel_yx_nm: tuple[float, float] | None = None
     channel: int | None = None
     inverted: bool = False
+    data_bar_px: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def look_at_file(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool =
     """
     name, size = shown(path.name), path.stat().st_size
     found = classify(path.name, rules)
-    z = found.z if isinstance(found, Candidate) else None
+    z, impossible_z = (found.z, found.impossible_z) if isinstance(found, Candidate) else (None, None)
     with path.open("rb") as file:
         try:
             opened = open_slice(file)
@@ -159,12 +162,15 @@ def look_at_file(path: Path, rules: NameRules, wanted: Wanted, *, pixels: bool =
             return FileLook(name, size, z, faults=((fault.reason, str(fault)),))
         page = opened.description.pages[0]
         faults = list(_refusals(path.name, metadata, wanted))
+        if impossible_z is not None:
+            faults.append(("z_out_of_range", told_out_of_range(impossible_z, rules.largest_z)))
         seen = _first_page(opened, wanted, faults) if pixels else None
-        shown_px = None if seen is None else seen[: page.height_px - metadata.data_bar_px]
+        bar_px = metadata.data_bar_px if wanted.data_bar_px is None else wanted.data_bar_px
+        shown_px = None if seen is None else seen[: max(1, page.height_px - bar_px)]
         return FileLook(
             name=name,
             size_bytes=size,
-            z=metadata.z_index if z is None else z,
+            z=metadata.z_index if z is None and impossible_z is None else z,
             kind=opened.description.kind,
             pages=len(opened.description.pages),
             page=page,
@@ -285,8 +291,9 @@ def findings_of(look: FileLook, wanted: Wanted) -> tuple[Finding, ...]:
     """Return what a person should know about one file."""
     return (
         *(Finding("error", reason, detail) for reason, detail in look.faults),
-        *_contrast([look], wanted),
-        *_hidden_bars([look]),
+        *contrast_findings([look.contrast], wanted),
+        *_hidden_bars([look], wanted),
+        *_doubtful_tilts([look]),
     )
 
 
@@ -341,11 +348,14 @@ def _depths(names: Sequence[str]) -> tuple[float | None, tuple[tuple[int, int, f
     ]
     if not steps:
         return None, ()
+    # Some sites count depth downwards.
+    sign = -1 if median(step for _, _, step in steps) < 0 else 1
+    steps = [(before, after, sign * step) for before, after, step in steps]
     usual = median(step for _, _, step in steps)
     return round(usual, 6), tuple(
         (before, after, round(step, 6), round(usual, 6))
         for before, after, step in steps
-        if abs(step - usual) > _JUMP_SHARE * abs(usual)
+        if abs(step - usual) > _JUMP_SHARE * usual
     )
 
 
@@ -361,8 +371,10 @@ def _findings(folder: Path, look: FolderLook, wanted: Wanted) -> Iterable[Findin
         yield Finding(level, "slices_below", told_below(folder, look.below))
     yield from _shared_faults(look.looked_at)
     yield from _differences(look.looked_at)
-    yield from _contrast(look.looked_at, wanted)
-    yield from _hidden_bars(look.looked_at)
+    yield from contrast_findings([file.contrast for file in look.looked_at], wanted)
+    yield from _hidden_bars(look.looked_at, wanted)
+    yield from _doubtful_tilts(look.looked_at)
+    yield from _stride(look)
     if look.twice:
         yield Finding("warning", "z_twice", f"several files are named for z {_listed(look.twice)}")
     for before, after, step, usual in look.depth_jumps[:_NAMED_AT_MOST]:
@@ -377,8 +389,9 @@ def _shared_faults(looks: Sequence[FileLook]) -> Iterable[Finding]:
         if reason == "mosaic_tile":
             continue
         look, detail = next((look, told) for look in looks for name, told in look.faults if name == reason)
-        # Files whose pixels were not looked at cannot show that a channel must be named.
-        among = sum(1 for other in looks if other.contrast is not None) if "channel" in reason else len(looks)
+        # Files whose pixels were not looked at cannot show that a channel must be named, or is not there.
+        blind = sum(1 for other in looks if other.contrast is None and reason not in dict(other.faults))
+        among = len(looks) - (blind if "channel" in reason else 0)
         level: Literal["error", "warning"] = "error" if 2 * count > among else "warning"
         yield Finding(level, reason, f"{count} of {among} files looked at, {look.name} among them: {detail}")
 
@@ -394,8 +407,9 @@ def _differences(looks: Sequence[FileLook]) -> Iterable[Finding]:
         yield Finding("warning", "several_shapes", f"files differ in shape or depth: {said}; only one is taken")
 
 
-def _contrast(looks: Sequence[FileLook], wanted: Wanted) -> Iterable[Finding]:
-    seen = Counter[Contrast](look.contrast for look in looks if look.contrast is not None)
+def contrast_findings(contrasts: Iterable[Contrast | None], wanted: Wanted) -> Iterable[Finding]:
+    """Yield what a person should know of the contrast of some slices; None: it was not looked at."""
+    seen = Counter[Contrast](contrast for contrast in contrasts if contrast is not None)
     del seen[Contrast.UNDECIDED]
     unwanted = Contrast.METAL_DARK if wanted.inverted else Contrast.METAL_BRIGHT
     if seen[unwanted] > sum(seen.values()) / 2:
@@ -405,7 +419,9 @@ def _contrast(looks: Sequence[FileLook], wanted: Wanted) -> Iterable[Finding]:
         yield Finding("warning", "inverted_contrast", detail)
 
 
-def _hidden_bars(looks: Sequence[FileLook]) -> Iterable[Finding]:
+def _hidden_bars(looks: Sequence[FileLook], wanted: Wanted) -> Iterable[Finding]:
+    if wanted.data_bar_px is not None:
+        return
     for look in looks:
         if look.data_bar_px and not look.metadata.data_bar_px:
             detail = (
@@ -413,6 +429,35 @@ def _hidden_bars(looks: Sequence[FileLook]) -> Iterable[Finding]:
             )
             yield Finding("warning", "data_bar", f"{detail}: cut it off with --data-bar-px {look.data_bar_px}")
             return
+
+
+def _doubtful_tilts(looks: Sequence[FileLook]) -> Iterable[Finding]:
+    for look in looks:
+        metadata, short = look.metadata, look.metadata.doubtful_foreshortening
+        if short is not None and metadata.pixel_y_nm is not None:
+            detail = (
+                f"{look.name}: the stage is at {metadata.tilt_deg:g} degrees, and nothing says whether the scan was "
+                f"corrected for it; y is taken as stated, {metadata.pixel_y_nm:g} nm. If it was not corrected, y is "
+                f"{metadata.pixel_y_nm / short:.4g} nm: give that in --voxel-nm, with --metadata ignore"
+            )
+            yield Finding("warning", "tilt_unknown", detail)
+            return
+
+
+def _stride(look: FolderLook) -> Iterable[Finding]:
+    """Yield that numbers of slices grow by more than one, as they do where they count something else."""
+    steps = Counter(after - before for before, after in pairwise(look.z))
+    step, count = steps.most_common(1)[0] if steps else (1, 0)
+    # A file of several pages holds as many z.
+    pages = max((file.pages for file in look.looked_at), default=1)
+    if count < 2 or 2 * count <= steps.total() or step <= max(1, pages):
+        return
+    end = "and so many in a row end every nucleus" if step - pages > _CONNECTED_ACROSS else "each time"
+    detail = (
+        f"numbers go up by {step} ({_listed(look.z[:3])}, ...): the z between count as missing, {end}. If another "
+        "number in the names counts slices one by one, name it with --file-pattern; else slices are missing"
+    )
+    yield Finding("warning", "stride", detail)
 
 
 def _listed(numbers: Sequence[int]) -> str:

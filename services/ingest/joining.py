@@ -43,6 +43,7 @@ from services.ingest.tiles import (
 LAYOUT_FROM = 16
 """So many mosaics, the first by name, say together what an acquisition's are like."""
 TABLE = "tiles.csv"
+_UNREADABLE = "unreadable"
 _RECORDS, _LAYOUT = ".join", "layout.json"
 Stamps = dict[str, tuple[int, int]]
 Mosaics = dict[str, dict[Cell, list[str]]]
@@ -209,7 +210,7 @@ class Joiner:
                     marked = True
                 elif is_unfinished(entry.name):
                     unfinished.append(entry.name)
-                elif (tile := tile_name(entry.name, self._settings.pattern)) is None or not entry.is_file():
+                elif (tile := tile_name(entry.name, self._settings.pattern)) is None or not _may_be_file(entry):
                     others += 1
                 else:
                     found[_mosaic_of(tile)][tile.row, tile.column].append(entry.name)
@@ -223,7 +224,8 @@ class Joiner:
         for name in chain(unfinished, *map(_names, open_ones)):
             try:
                 stat = (self._settings.tiles / name).stat()
-            except FileNotFoundError:
+            except OSError:
+                # It went away, or nobody can say just now what it is: it is not at rest.
                 continue
             found[name] = (stat.st_size, stat.st_mtime_ns)
         return found
@@ -297,7 +299,9 @@ class Joiner:
         if not rested.issuperset(stamps):
             return None
         tried = self._tried.get(mosaic)
-        if tried is not None and tried[0] == stamps and not (is_final and tried[1].may_grow):
+        # What the system could not read then it may read now, without a byte of the tile being changed.
+        again = tried is not None and (tried[1].reason == _UNREADABLE or (is_final and tried[1].may_grow))
+        if tried is not None and tried[0] == stamps and not again:
             return tried[1]
         try:
             self._known[mosaic] = self._joined(mosaic, cells)
@@ -351,8 +355,11 @@ class Joiner:
             return read_tile(self._settings.tiles / name, self._settings.channel)
         except FileNotFoundError as error:
             raise MosaicError("gone", f"{shown(name)} went away", name, may_grow=True) from error
-        except PermissionError as error:
-            raise MosaicError("unreadable", str(error), name) from error
+        except OSError as error:
+            # A disk or a share may be troubled at one file only. If it is gone altogether, the next look says so.
+            with os.scandir(self._settings.tiles):
+                pass
+            raise MosaicError(_UNREADABLE, f"{shown(name)}: {error.strerror}", name, may_grow=True) from error
 
     # What became of every tile
 
@@ -428,6 +435,14 @@ def only_one(out: Path) -> Iterator[None]:
         except BlockingIOError:
             raise JoiningElsewhereError(f"another process joins into {out}: wait for it, or stop it") from None
         yield
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or nobody can say just now: it is told of when it is read."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return True
 
 
 def _names(cells: Mapping[Cell, list[str]]) -> list[str]:

@@ -12,8 +12,15 @@ FINISH_MARKER = "ACQUISITION_FINISHED"
 DEFAULT_PATTERN = r"(?P<z>\d+)\D*\.[^.\d]*$"
 # Names that instruments give, in which the last number is no z: Zeiss Atlas writes the depth behind the count,
 # Janelia's microscopes date, time and tile (section-row-column); those have the count of slices in the header.
-_ATLAS = re.compile(r"slice_(?P<z>\d+)_z=(?P<um>\d+(?:\.\d+)?)um\.tiff?$", re.IGNORECASE)
+# The depth may be negative, with a comma, and with any sign for micro, garbled ones too.
+_ATLAS = re.compile(
+    r"slice_(?P<z>\d+)_z=(?P<um>[-\u2212]?\d+(?:[.,]\d+)?)(?:u|\?|[^\x00-\x7f]{1,2})m\.tiff?$", re.IGNORECASE
+)
 _JANELIA = re.compile(r"_\d\d-\d\d-\d\d_\d{6}_\d+-(?P<row>\d+)-(?P<column>\d+)\.dat$", re.IGNORECASE)
+_JANELIA_TIME = re.compile(r"_\d\d-\d\d-\d\d_\d{6}\.dat$", re.IGNORECASE)
+# Behind a letter, a digit, a space or a closing bracket a hyphen stands between two words; elsewhere it is a sign.
+_MINUS = frozenset("-\u2212")
+_SIGN = re.compile(r"(?:^|[^\w\s)\]}]|_)[-\u2212]$")
 _TILE_GROUPS = ("z", "row", "column")
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _UNFINISHED_ENDINGS = (".tmp", ".part", ".partial", ".crdownload", "~")
@@ -34,7 +41,7 @@ class Ignored:
 class Candidate:
     """The file may be a slice; `z` is that of its first page, None if the name does not say.
 
-    `impossible_z` is a number that stands where z should and is too large for one.
+    `impossible_z` is a number that stands where z should and is too large for one, or negative.
     """
 
     z: int | None
@@ -136,13 +143,15 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
     (121, None)
     >>> classify("image_20190809.tif", rules)
     Candidate(z=None, impossible_z=20190809)
+    >>> classify("slice_-002.tif", rules), classify("roi-002.tif", rules)
+    (Candidate(z=None, impossible_z=-2), Candidate(z=2, impossible_z=None))
     """
     reason = _not_a_slice(name, rules)
     if reason is not None:
         return Ignored(reason)
     found = None
     if rules.pattern.pattern == DEFAULT_PATTERN:
-        if tile_of(name) is not None:
+        if tile_of(name) is not None or _ends_with_a_time(name):
             return Candidate(None)
         found = _ATLAS.search(name) if "_z=" in name else None
     found = found or rules.pattern.search(name)
@@ -152,7 +161,30 @@ def classify(name: str, rules: NameRules) -> Ignored | Candidate:
         return Candidate(None)
     # Python refuses to read numbers of thousands of digits.
     z = int(digits[-1000:])
-    return Candidate(z) if z <= rules.largest_z else Candidate(None, z)
+    if found is not None and _is_negative(name, found):
+        z = -z
+    return Candidate(z) if 0 <= z <= rules.largest_z else Candidate(None, z)
+
+
+def told_out_of_range(z: int, largest_z: int) -> str:
+    """Say why a number is no z, and what to do.
+
+    >>> told_out_of_range(-2, 99_999)
+    'z -2 is below 0: name the number that counts slices with --file-pattern'
+    """
+    beyond = "below 0" if z < 0 else f"beyond {largest_z}"
+    return f"z {z} is {beyond}: name the number that counts slices with --file-pattern"
+
+
+def _is_negative(name: str, found: re.Match[str]) -> bool:
+    """Whether a minus stands before the number; a pattern that takes it in says itself what it means."""
+    start = found.start("z")
+    return found.start() == start and name[start - 1 : start] in _MINUS and _SIGN.search(name, 0, start) is not None
+
+
+def _ends_with_a_time(name: str) -> bool:
+    """Whether the last number is the time of day, as in names of Janelia's microscopes without a tile."""
+    return name.endswith((".dat", ".DAT")) and _JANELIA_TIME.search(name) is not None
 
 
 def tile_of(name: str) -> tuple[int, int] | None:
@@ -246,9 +278,11 @@ def depth_um(name: str) -> tuple[int, float] | None:
 
     >>> depth_um("slice_00121_z=1.2100um.tif")
     (121, 1.21)
+    >>> depth_um("slice_00121_z=-0,1200um.tif")
+    (121, -0.12)
     """
     found = _ATLAS.search(name)
-    return (int(found["z"]), float(found["um"])) if found else None
+    return (int(found["z"]), float(found["um"].replace(",", ".").replace("\u2212", "-"))) if found else None
 
 
 def _not_a_slice(name: str, rules: NameRules) -> str | None:

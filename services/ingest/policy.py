@@ -152,16 +152,16 @@ def _frozen_field(intake: Intake, situation: Situation, policy: Policy) -> Event
         open_z = next(intake.undecided(intake.highest_z), None) if intake.highest_z is not None else None
         if not (head and situation.finished and situation.is_quiet and open_z is None):
             return None
-    shapes = Counter(
-        (seen.height_px, seen.width_px, seen.bits) for _, claim in head if (seen := claim.seen) is not None
-    )
+    machines = Counter(claim.seen.machine for _, claim in head if claim.seen is not None and claim.seen.machine)
     # Counter keeps the order of first appearance, which is that of z: the lowest z settles a tie.
+    machine = machines.most_common(1)[0][0] if machines else None
+    own = [(z, claim.seen) for z, claim in head if claim.seen is not None and claim.seen.machine in {None, machine}]
+    shapes = Counter((seen.height_px, seen.width_px, seen.bits) for _, seen in own)
     (height_px, width_px, bits), _ = shapes.most_common(1)[0]
     fitting = [
         intake.histograms[z]
-        for z, claim in head
-        if claim.seen is not None
-        and (claim.seen.height_px, claim.seen.width_px, claim.seen.bits) == (height_px, width_px, bits)
+        for z, seen in own
+        if (seen.height_px, seen.width_px, seen.bits) == (height_px, width_px, bits)
     ]
     grey = freeze(
         fitting,
@@ -170,8 +170,6 @@ def _frozen_field(intake: Intake, situation: Situation, policy: Policy) -> Event
         inverted=policy.inverted,
     )
     mapping = GreyMapping(low=grey.low, high=grey.high, mean=grey.mean, sd=grey.sd, inverted=policy.inverted)
-    machines = Counter(claim.seen.machine for _, claim in head if claim.seen is not None and claim.seen.machine)
-    machine = machines.most_common(1)[0][0] if machines else None
     return FieldFrozen(height_px=height_px, width_px=width_px, bits=bits, grey=mapping, machine=machine)
 
 

@@ -21,7 +21,7 @@ from services.ingest.attempts import ReadingAttempts
 from services.ingest.events import Fault, PageSeen
 from services.ingest.folders import FileStamp, SliceFolders, digest_of
 from services.ingest.histograms import pack
-from services.ingest.names import shown, tile_of
+from services.ingest.names import shown, tile_of, told_out_of_range
 from services.ingest.sightings import Listed
 
 
@@ -254,11 +254,11 @@ class FileReader:
         if z_zero is None and listed.impossible_z is None:
             z_zero = self._rules.stack_z_zero if count > 1 else counted_z
         z_last = listed.impossible_z if z_zero is None else z_zero + count - 1
-        if z_last is not None and z_last > self._rules.largest_z:
-            detail = f"z {z_last} is beyond {self._rules.largest_z}; set the pattern for names, or the largest z"
+        if z_last is not None and not 0 <= z_last <= self._rules.largest_z:
+            detail = told_out_of_range(z_last, self._rules.largest_z)
             return Unusable(Fault(reason="z_out_of_range", detail=detail), may_grow=False)
         if z_zero is None:
-            detail = "no z is in the name; set the pattern for names"
+            detail = "no z is in the name: say with --file-pattern where it stands"
             return Unusable(Fault(reason="name_without_z", detail=detail), may_grow=False)
         return z_zero
 

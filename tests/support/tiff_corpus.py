@@ -62,7 +62,7 @@ def grey_palette() -> NDArray[np.uint16]:
 
 def readable() -> list[Sample]:
     """Return one file of every kind that must be read exactly."""
-    return [*_compressions(), *_layouts(), *_colour_kinds(), *_stacks()]
+    return [*_compressions(), *_layouts(), *_signed(), *_colour_kinds(), *_stacks()]
 
 
 def _compressions() -> list[Sample]:
@@ -97,6 +97,28 @@ def _layouts() -> list[Sample]:
     ]
 
 
+def signed(grey: Plane) -> NDArray[np.int8 | np.int16]:
+    """Return values with a sign that stand for this grey: the lowest possible one for 0."""
+    middle = 1 << (grey.dtype.itemsize * 8 - 1)
+    return (grey.astype(np.int32) - middle).astype(np.int8 if grey.dtype == np.uint8 else np.int16)
+
+
+def _signed() -> list[Sample]:
+    grey, deep = plane(2), plane(2, 16)
+    several = np.stack([signed(plane(4)), signed(grey)], axis=-1)
+    return [
+        Sample("signed-8", written([signed(grey)]), (grey,)),
+        Sample("signed-16", written([signed(deep)], rowsperstrip=7), (deep,)),
+        Sample("signed-16-big-endian", written([signed(deep)], byteorder=">"), (deep,)),
+        Sample("signed-16-deflate-predicted", written([signed(deep)], compression="zlib", predictor=True), (deep,)),
+        Sample("signed-16-tiles-lzw", written([signed(deep)], tile=(16, 16), compression="lzw"), (deep,)),
+        Sample("signed-16-white-is-zero", written([signed(np.invert(deep))], photometric="miniswhite"), (deep,)),
+        Sample(
+            "signed-8-named-channel", written([several], planarconfig="contig", extrasamples=[0]), (grey,), channel=1
+        ),
+    ]
+
+
 def _colour_kinds() -> list[Sample]:
     grey, deep = plane(3), plane(3, 16)
     different = np.stack([plane(4), grey, plane(5)], axis=-1)
@@ -122,6 +144,11 @@ def _coloured_palette(grey: Plane) -> bytes:
     palette = np.tile(np.arange(256) * 257, (3, 1)).astype(np.uint16)
     palette[1:] //= 2
     return written([grey], photometric="palette", colormap=palette)
+
+
+def _signed_palette(grey: Plane) -> bytes:
+    payload = written([signed(grey)])
+    return retagged(payload, 262, 3)
 
 
 def _stacks() -> list[Sample]:
@@ -185,7 +212,8 @@ def refused() -> dict[str, tuple[bytes, str]]:
         "strip-too-short": (retagged(written([grey]), 279, 20), "truncated_strip"),
         "damaged-strip": (bytes(damaged), "decode_failed"),
         "float": (written([grey.astype(np.float32)]), "unsupported_dtype"),
-        "signed": (written([grey.astype(np.int16)]), "unsupported_dtype"),
+        "signed-32-bit": (written([grey.astype(np.int32)]), "unsupported_dtype"),
+        "signed-palette": (_signed_palette(grey), "unsupported_dtype"),
         "32-bit": (written([grey.astype(np.uint32)]), "unsupported_dtype"),
         "1-bit": (written([grey > 100]), "unsupported_dtype"),
         "unequal-channels": (written([np.stack([grey, grey, grey + 1], -1)], photometric="rgb"), "unequal_channels"),

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from itertools import pairwise
 
 _NUMBER = r"[-+]?(?:\d{1,20}\.?\d{0,20}|\.\d{1,20})(?:[eE][-+]?\d{1,3})?"
@@ -136,7 +137,15 @@ def _thermo_xml(text: str) -> Said:
         return _sensible(None if number is None else number * 1e9)
 
     machine = _xml_value(_xml_section(text, "Instrument"), "InstrumentID")
-    return Said("thermo_fei", metres("Y"), metres("X"), machine=machine)
+    radians = _leading_number(_xml_value(_xml_section(_xml_section(text, "StagePosition"), "Tilt"), "Alpha"))
+    return Said(
+        "thermo_fei",
+        metres("Y"),
+        metres("X"),
+        None if radians is None else round(math.degrees(radians), 3),
+        _switch(_xml_value(_xml_section(text, "Optics"), "SampleTiltCorrectionOn")),
+        machine=machine,
+    )
 
 
 def read_atlas(text: str) -> Said:
@@ -182,6 +191,28 @@ def read_imagej(description: str, per_y: float | None, per_x: float | None) -> S
         return Said("imagej")
     edge_y, edge_x = (None if not per else _sensible(one_nm / per) for per in (per_y, per_x))
     return Said("imagej", edge_y, edge_x)
+
+
+def read_ome(description: str) -> Said | None:
+    """Read what the description of an OME-TIFF says of the size of a pixel; None if it says nothing of it.
+
+    A size without a unit is in micrometres, as the schema of OME has it.
+
+    >>> read_ome('<OME><Image><Pixels PhysicalSizeX="0.004" PhysicalSizeY="8" PhysicalSizeYUnit="nm"/></Image></OME>')
+    ... # doctest: +ELLIPSIS
+    Said(dialect='ome_tiff', pixel_y_nm=8.0, pixel_x_nm=4.0, ...
+    """
+    pixels = re.search(r"<(?:\w{1,20}:)?Pixels\s([^<>]*)>", description) if "OME" in description else None
+    if pixels is None:
+        return None
+    said = {
+        name: unescape(value) for name, value in re.findall(r'(PhysicalSize[XY](?:Unit)?)="([^"]{0,40})"', pixels[1])
+    }
+    edge_y, edge_x = (
+        _sensible(length_nm(f"{said.get(f'PhysicalSize{axis}', '')} {said.get(f'PhysicalSize{axis}Unit', 'um')}"))
+        for axis in "YX"
+    )
+    return None if edge_y is None or edge_x is None else Said("ome_tiff", edge_y, edge_x)
 
 
 def read_resolution(per_y: float | None, per_x: float | None, unit: int) -> Said:

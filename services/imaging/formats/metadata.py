@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass, field
 
 from services.imaging.formats.dat import DatHeader, DatReader, FieldValue, telemetry
 from services.imaging.formats.description import SliceFile
-from services.imaging.formats.dialects import Said, read_atlas, read_imagej, read_resolution, read_smartsem, read_thermo
+from services.imaging.formats.dialects import (
+    Said,
+    read_atlas,
+    read_imagej,
+    read_ome,
+    read_resolution,
+    read_smartsem,
+    read_thermo,
+)
 from services.imaging.formats.faults import FormatError
 from services.imaging.tiff import TiffReader
 
@@ -31,7 +39,7 @@ class SliceMetadata:
     Attributes
     ----------
     dialect
-        Who wrote it: `janelia_dat`, `zeiss_atlas`, `zeiss_smartsem`, `thermo_fei`, `imagej` or `tiff`.
+        Who wrote it: `janelia_dat`, `zeiss_atlas`, `zeiss_smartsem`, `thermo_fei`, `imagej`, `ome_tiff` or `tiff`.
     pixel_y_nm, pixel_x_nm
         Edges of a pixel as the instrument states them, not corrected for tilt; None if the file does not say.
     tilt_deg
@@ -70,10 +78,24 @@ class SliceMetadata:
         >>> SliceMetadata(tilt_deg=52.0, tilt_corrected=True).foreshortening
         1.0
         """
+        return 1.0 if self.tilt_corrected is not False else self._sine
+
+    @property
+    def doubtful_foreshortening(self) -> float | None:
+        """What `foreshortening` would be if the scan was not stretched, where the file does not say; else None.
+
+        >>> round(SliceMetadata(tilt_deg=54.0).doubtful_foreshortening, 3)
+        0.809
+        >>> SliceMetadata(tilt_deg=0.0).doubtful_foreshortening is None
+        True
+        """
+        return self._sine if self.tilt_corrected is None and self._sine < 1 else None
+
+    @property
+    def _sine(self) -> float:
+        """Sine of the tilt, 1 for one that is not that of a milled face."""
         tilted = self.tilt_deg is not None and _TILTED_DEG[0] <= abs(self.tilt_deg) <= _TILTED_DEG[1]
-        if not tilted or self.tilt_deg is None or self.tilt_corrected is not False:
-            return 1.0
-        return math.sin(math.radians(abs(self.tilt_deg)))
+        return math.sin(math.radians(abs(self.tilt_deg))) if tilted and self.tilt_deg is not None else 1.0
 
     @property
     def voxel_y_nm(self) -> float | None:
@@ -188,5 +210,7 @@ def _instrument(opened: TiffReader) -> Said:
     per_x, per_y = directory.fraction(file, 282), directory.fraction(file, 283)
     if description.startswith("ImageJ="):
         return read_imagej(description, per_y, per_x)
+    if (ome := read_ome(description)) is not None:
+        return ome
     unit = directory.values(file, 296, 1) if directory.count(296) == 1 else None
     return read_resolution(per_y, per_x, 2 if unit is None or not len(unit) else int(unit[0]))

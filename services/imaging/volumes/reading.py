@@ -80,6 +80,19 @@ class PlaneSource:
         with _damage_refused(self._place):
             return np.asarray(self._array[(*leading, slice(first_z, stop_z))])
 
+    def stamp(self) -> tuple[int, int]:
+        """Return bytes of all its files together and the latest time that one was written, ns: other if replaced.
+
+        Raises
+        ------
+        OSError
+            If the system cannot tell.
+        """
+        path = self._place.path if self._place.path.is_file() else self._place.path / self._place.inside
+        files = [path] if path.is_file() else [other for other in path.rglob("*") if other.is_file()]
+        stats = [file.stat() for file in files]
+        return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
 
 @contextmanager
 def _damage_refused(place: VolumePath) -> Iterator[None]:

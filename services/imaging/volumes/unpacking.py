@@ -66,17 +66,27 @@ def unpack(source: PlaneSource, name: str, folder: Path, told: Callable[[int], N
     Raises
     ------
     OtherVolumeError
-        If the folder holds slices of another volume, or of another shape or type of it.
+        If the folder holds slices of another volume, or of another shape or type of it, or if its files were replaced
+        or written to since.
     UnslicedTypeError
         If slices cannot have voxels of that type.
     """
     as_grey(np.zeros(0, source.dtype))
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"volume": name, "shape_zyx": list(source.shape_zyx), "dtype": source.dtype.str}
+    size_bytes, mtime_ns = source.stamp()
+    record = {
+        "volume": name,
+        "shape_zyx": list(source.shape_zyx),
+        "dtype": source.dtype.str,
+        "size_bytes": size_bytes,
+        "mtime_ns": mtime_ns,
+    }
     kept = folder / _RECORD
-    if kept.exists() and json.loads(kept.read_text()) != record:
+    # Records of earlier releases lack size and time.
+    if kept.exists() and record | json.loads(kept.read_text()) != record:
         raise OtherVolumeError(
-            f"{folder} holds slices of another volume ({kept.read_text().strip()}): choose another --out"
+            f"{folder} holds slices of another volume, or of this one before it was written to "
+            f"({kept.read_text().strip()}): choose another --out"
         )
     kept.write_text(json.dumps(record) + "\n")
     resolution: dict[str, Any] = {}

@@ -269,7 +269,9 @@ METRICS: Mapping[MetricName, Metric] = {
     "fibsem_trainings_total": Metric("counter", "Trainings that ended.", ("outcome",)),
     "fibsem_model_info": Metric("gauge", "1 for each model in use.", ("model", "sha")),
     "fibsem_build_info": Metric("gauge", "1 for the version that runs.", ("version",)),
-    "fibsem_disk_free_bytes": Metric("gauge", "Free space where results are written.", ("volume",)),
+    "fibsem_disk_free_bytes": Metric(
+        "gauge", "Free space on the disk of a folder: of slices deployed, of results in a local run.", ("volume",)
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from services.runtime.store.directory import DirectoryStore
 from tests.support.instrument_files import ATLAS, SMARTSEM, THERMO, tagged
 from tests.support.tiff_corpus import plane, written
 from tests.support.toy_acquisition import toy_settings, write_toy
-from tests.support.volume_files import VOLUME, as_hdf5
+from tests.support.volume_files import VOLUME, as_hdf5, as_mrc
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +123,55 @@ def test_depths_in_the_names_of_atlas_show_what_was_milled_and_not_imaged(tmp_pa
     assert "from z 121 to 122 names go 30 nm deeper, usually 10 nm" in told(tmp_path).stdout
 
 
+def test_depths_may_be_counted_downwards(tmp_path: Path) -> None:
+    for z, depth in ((120, "-0,1200"), (121, "-0,1300"), (122, "-0,1400"), (123, "-0,1700")):
+        put(tmp_path, f"slice_{z:05d}_z={depth}µm.tif", written([plane(z)]))
+    found = facts(tmp_path)
+    assert (found["z_first"], found["z_last"], found["depth_step_um"]) == (120, 123, pytest.approx(0.01))
+    assert "from z 122 to 123 names go 30 nm deeper, usually 10 nm" in told(tmp_path).stdout
+
+
+TILTED = ATLAS.replace("</Fibics>", "<Stage><Tilt units='deg'>54</Tilt></Stage></Fibics>")
+
+
+def test_a_tilt_of_which_the_correction_is_unknown_is_told(tmp_path: Path) -> None:
+    for z in range(3):
+        put(tmp_path, f"slice_{z:04d}.tif", tagged(51023, TILTED))
+    for path in (tmp_path, tmp_path / "slice_0001.tif"):
+        (finding,) = facts(path, "--voxel-nm", "10")["findings"]
+        assert (finding["level"], finding["reason"]) == ("warning", "tilt_unknown")
+        assert "y is taken as stated, 10 nm. If it was not corrected, y is 12.36 nm" in finding["detail"]
+    corrected = TILTED.replace("<Dwell", "<TiltCorrection>1</TiltCorrection><Dwell")
+    assert facts(put(tmp_path / "other", "slice_0001.tif", tagged(51023, corrected)))["findings"] == []
+
+
+def test_numbers_that_go_up_by_more_than_one_are_told_with_what_to_do(tmp_path: Path) -> None:
+    for z in (0, 10, 20, 40):
+        put(tmp_path / "tens", f"slice_{z:04d}.tif", written([plane(z)]))
+        put(tmp_path / "pages", f"stack_{z:04d}.tif", written([plane(z)] * 10))
+    (finding,) = facts(tmp_path / "tens")["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "stride")
+    assert "numbers go up by 10 (0, 10, 20, ...)" in finding["detail"]
+    assert "--file-pattern" in finding["detail"]
+    assert facts(tmp_path / "pages")["findings"] == []
+    for z in (1, 2, 3, 4):
+        put(tmp_path / "tens", f"slice_{z:04d}.tif", written([plane(z)]))
+    assert facts(tmp_path / "tens")["findings"] == []
+
+
+def test_a_bar_that_somebody_decided_on_is_not_told_again(tmp_path: Path) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (100, 60)).astype(np.uint8)
+    grey[85:] = 40
+    grey[90:93, ::2] = 255
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in range(3):
+        put(slices, f"slice_{z:04d}.tif", written([grey]))
+    options = ("--out", out, "--voxel-nm", "8", "--models", tmp_path / "none")
+    assert "--data-bar-px 15" in run(slices, *options).output
+    for decided in ("15", "0"):
+        assert "data_bar" not in run(slices, *options, "--data-bar-px", decided).output
+
+
 def test_tiles_of_a_mosaic_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     for tile in ("0-0-0", "0-0-1", "0-1-0", "0-1-1"):
         put(tmp_path, f"Merlin-6281_19-08-09_120426_{tile}.dat", two_detectors())
@@ -199,7 +248,32 @@ def test_a_run_does_not_start_against_what_all_files_say(tmp_path: Path) -> None
     result = run(slices, "--out", out, "--voxel-nm", "8")
     assert result.exception is not None
     assert "the settings say y 8, x 8 nm; the file says y 4, x 4 nm" in str(result.exception)
+    assert "--metadata ignore" in str(result.exception)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("channel", "reason"), [((), "unequal_channels"), (("--channel", "3"), "no_such_channel")])
+def test_a_run_does_not_start_where_the_channel_is_none(tmp_path: Path, channel: tuple[str, ...], reason: str) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in range(3):
+        put(slices, f"slice_{z}.tif", written([np.stack([plane(z), plane(z), plane(z + 9)], -1)], photometric="rgb"))
+    result = run(slices, "--out", out, "--voxel-nm", "8", *channel)
+    assert f"{reason}: 3 of 3 files" in str(result.exception)
+    assert not out.exists()
+
+
+def test_numbers_below_0_are_no_z_and_start_no_run(tmp_path: Path) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    for z in (-3, -2, -1):
+        put(slices, f"slice_{z:04d}.tif", written([plane(-z)]))
+    result = run(slices, "--out", out, "--voxel-nm", "8")
+    assert "z -1 is below 0: name the number that counts slices with --file-pattern" in str(result.exception)
+    assert not out.exists()
+    put(slices, "slice_0000.tif", written([plane(4)]))
+    for z in range(1, 5):
+        put(slices, f"slice_{z:04d}.tif", written([plane(z)]))
+    (finding,) = facts(slices)["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "z_out_of_range")
 
 
 def test_a_run_says_which_size_the_files_state_when_it_is_told_none(tmp_path: Path) -> None:
@@ -207,6 +281,26 @@ def test_a_run_says_which_size_the_files_state_when_it_is_told_none(tmp_path: Pa
     result = run(tmp_path / "slices", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "--voxel-nm Z,4,4" in result.output.replace("\n", " ")
+
+
+def test_the_voxel_size_is_that_of_the_slices_meant_and_not_of_others_beside_them(tmp_path: Path) -> None:
+    slices = tmp_path / "slices"
+    put(slices, "ROI1_0_4x4x4nm.tif", written([plane()]))
+    one = put(slices, "ROI2_0.tif", written([plane()]))
+    put(slices, "notes_8x8x8nm.txt", b"")
+    for arguments in ((one,), (slices, "--include", "ROI2*")):
+        result = run(*arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert "--voxel-nm Z,Y,X" in " ".join(result.output.replace("│", " ").split())
+    put(slices, "ROI0_0.tif", tagged(34682, THERMO.format(corrected="yes", tilt=0.0, rows=37)))
+    assert "--voxel-nm Z,4,4" not in run(one, "--out", tmp_path / "out").output
+
+
+def test_a_single_file_is_found_whatever_letters_its_name_has(tmp_path: Path) -> None:
+    payload = tagged(34682, THERMO.format(corrected="yes", tilt=0.0, rows=37))
+    path = put(tmp_path / "slices", "roi[1]_8x8x8nm_0*.tif", payload)
+    result = run(path, "--out", tmp_path / "out")
+    assert "the settings say y 8, x 8 nm; the file says y 4, x 4 nm" in str(result.exception)
 
 
 def test_a_finished_volume_is_told_with_its_voxel(tmp_path: Path) -> None:
@@ -227,8 +321,46 @@ def test_a_volume_that_denies_the_voxel_size_starts_no_run(tmp_path: Path) -> No
     path = as_hdf5(tmp_path / "volume.h5", VOLUME)
     result = run(path, "--out", tmp_path / "out", "--voxel-nm", "8,8,8")
     assert result.exit_code == 2
-    assert "the volume states z, y, x of 8, 4, 5 nm" in " ".join(result.output.replace("│", " ").split())
+    said = " ".join(result.output.replace("│", " ").split())
+    assert "the volume states z, y, x of 8, 4, 5 nm" in said
+    assert "--metadata ignore" in said
     assert run(path, "--out", tmp_path / "out", "--watch").exit_code == 2
+
+
+def test_what_a_volume_wrongly_states_can_be_ignored(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME)
+    options = ("--voxel-nm", "8,8,8", "--metadata", "ignore", "--models", tmp_path / "none")
+    result = run(path, "--out", tmp_path / "out", *options)
+    # Nothing but the networks is missing.
+    assert "none" in str(result.exception)
+    assert len(list((tmp_path / "out" / STATE / "slices").glob("*.tif"))) == 5
+
+
+def test_a_volume_that_states_no_voxel_is_not_laid_out_for_nothing(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME, (0.0, 0.0, 0.0))
+    result = run(path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "the volume states no voxel size" in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_volume_is_held_against_what_a_run_would_refuse(tmp_path: Path) -> None:
+    path = as_mrc(tmp_path / "volume.mrc", VOLUME.astype(np.float32))
+    result = told(path, "--voxel-nm", "8")
+    assert result.exit_code == 1
+    assert "unsupported_dtype: voxels are float32: slices have 8 or 16 bits; convert the volume first" in result.stdout
+    assert "voxel_size_mismatch: --voxel-nm 8: the volume states z, y, x of 8, 4, 5 nm" in result.stdout
+    assert told(as_mrc(tmp_path / "grey.mrc", VOLUME), "--voxel-nm", "8,4,5").exit_code == 0
+
+
+def test_the_contrast_of_a_finished_volume_is_told(tmp_path: Path) -> None:
+    grey = np.full((200, 150), 70, np.uint8)
+    grey[::20] = grey[:, ::25] = 170
+    grey += np.random.default_rng(1).integers(0, 9, grey.shape).astype(np.uint8)
+    found = facts(as_hdf5(tmp_path / "volume.h5", np.stack([grey] * 3)))
+    assert found["contrast"] == "metal_bright"
+    (finding,) = found["findings"]
+    assert (finding["level"], finding["reason"]) == ("warning", "inverted_contrast")
 
 
 @pytest.fixture
@@ -277,6 +409,19 @@ def test_a_source_that_changed_or_is_only_referred_to_is_no_copy(
     result = copied(out)
     assert result.exit_code == 1
     assert f"changed: {first.name}" in result.stdout
+
+
+def test_a_slice_that_was_not_taken_in_is_named_and_what_is_no_slice_is_not(
+    ingested: Callable[[bool], Path], tmp_path: Path
+) -> None:
+    out = ingested(False)
+    put(tmp_path / "slices", "ACQUISITION_FINISHED", b"")
+    assert copied(out).exit_code == 0
+    put(tmp_path / "slices", "late_0009.tif", written([plane()]))
+    result = copied(out)
+    assert result.exit_code == 1
+    assert "unread: late_0009.tif" in result.stdout
+    assert "ACQUISITION_FINISHED" not in result.stdout
 
 
 def test_a_local_run_refers_to_its_slices(ingested: Callable[[bool], Path]) -> None:

@@ -330,6 +330,36 @@ def test_tiles_apart_and_single_tiles_are_no_mosaic(tmp_path: Path) -> None:
         join(tmp_path / "apart", tmp_path / "apart")
 
 
+@pytest.mark.parametrize("trouble", ["loop", "io"])
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_tile_that_the_system_cannot_read_costs_its_slice_only(tmp_path: Path, trouble: str, watched: bool) -> None:
+    tiles, out = tmp_path / "tiles", tmp_path / "slices"
+    acquire(tiles, LAYOUT_FROM + 2)
+    bad, whole = tiles / tile_file(LAYOUT_FROM, (0, 1)), (tiles / tile_file(LAYOUT_FROM, (0, 1))).read_bytes()
+    bad.unlink()
+    # Links that lead to themselves cannot be followed; where a process has no memory the system says EIO.
+    bad.symlink_to(bad if trouble == "loop" else "/proc/self/mem")
+    joiner = Joiner(JoinSettings(tiles, out))
+    looks = [joiner.look(is_final=not watched) for _ in range(2)]
+    assert looks[-1].joined == LAYOUT_FROM + 1
+    ((_, reason, detail),) = looks[-1].faults
+    assert reason == "unreadable"
+    assert bad.name in detail
+    bad.unlink()
+    bad.write_bytes(whole)
+    joiner.look(is_final=False)
+    assert joiner.look(is_final=True).joined == LAYOUT_FROM + 2
+    assert states(out) == ["joined"] * 2 * (LAYOUT_FROM + 2)
+
+
+def test_a_folder_of_tiles_that_went_away_is_no_fault_of_theirs(tiles: Path, tmp_path: Path) -> None:
+    joiner = Joiner(JoinSettings(tiles, tmp_path / "slices"))
+    joiner.look(is_final=False)
+    tiles.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        joiner.look(is_final=False)
+
+
 def test_tiles_of_any_names_are_joined_by_a_pattern(tmp_path: Path) -> None:
     tiles = tmp_path / "tiles"
     tiles.mkdir()

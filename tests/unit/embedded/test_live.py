@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from html import escape
 from pathlib import Path
 
 import cv2
 import pytest
+from typer.testing import CliRunner
 
+from services.cli.app import app
 from services.embedded.live import MOST_WAITING, PAGE, PICTURE, PREVIEW_FUSION, PREVIEW_WIDTH_PX, WIDTH_PX
 from services.embedded.load import waiting_slices
 from services.embedded.run import EmbeddedRun, Parts
@@ -77,6 +81,25 @@ def test_networks_that_a_preview_lacks_stop_nothing(slices: Path, unwatched: str
         run.close()
     assert "PREVIEW" not in marks
     assert manifest == unwatched
+
+
+def test_the_page_says_what_advice_says_of_the_computer_and_the_disk(slices: Path, tmp_path: Path) -> None:
+    parts = Parts(segmenter=GreySegmenter(VOXEL_NM), preview=lambda: GreySegmenter(VOXEL_NM))
+    runner = Runner(tmp_path, toy_settings(slices), parts=parts)
+    run = runner.start()
+    try:
+        while run.progress().followed < PLANES // 2:
+            run.turn()
+        run.keep_state()
+        run.show_live(now=True)
+        assert f'fibsem_disk_free_bytes{{volume="{tmp_path}"}}' in run.metrics.render().decode()
+        advised = CliRunner().invoke(app, ["advise", str(tmp_path), "--json"], catch_exceptions=False)
+    finally:
+        run.close()
+    page = (tmp_path / REPORT / PAGE).read_text()
+    for beginning in ("The computer needs", "The disk has room for"):
+        (sentence,) = (said for said in json.loads(advised.stdout)["text"] if said.startswith(beginning))
+        assert f"<li>{escape(sentence.split(' for ')[0])}" in page
 
 
 def test_slices_whose_crops_wait_count_as_waiting() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import h5py
@@ -57,6 +59,30 @@ def test_the_same_volume_gives_the_same_bytes_and_goes_on_where_it_stopped(tmp_p
         assert (tmp_path / "two" / "volume_z000001.tif").stat().st_mtime_ns == kept
         with pytest.raises(OtherVolumeError, match="slices of another volume"):
             unpack(source, "b", tmp_path / "two")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_volume_that_was_replaced_is_another_one(kind: str, tmp_path: Path) -> None:
+    path = KINDS[kind](tmp_path)
+    with open_volume(path) as source:
+        unpack(source, "a", tmp_path / "slices")
+    with open_volume(path) as source:
+        unpack(source, "a", tmp_path / "slices")
+    file = path if path.is_file() else max(other for other in path.rglob("*") if other.is_file())
+    later_ns = file.stat().st_mtime_ns + 10**9
+    os.utime(file, ns=(later_ns, later_ns))
+    with open_volume(path) as source, pytest.raises(OtherVolumeError, match="before it was written to"):
+        unpack(source, "a", tmp_path / "slices")
+
+
+def test_a_folder_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    path, record = as_hdf5(tmp_path / "volume.h5", VOLUME), tmp_path / "slices" / "source.json"
+    with open_volume(path) as source:
+        unpack(source, "a", tmp_path / "slices")
+        kept = json.loads(record.read_text())
+        record.write_text(json.dumps({name: kept[name] for name in ("volume", "shape_zyx", "dtype")}))
+        unpack(source, "a", tmp_path / "slices")
+    assert json.loads(record.read_text()) == kept
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ def copying(bench: Bench) -> Bench:
 def states(bench: Bench) -> dict[str, str]:
     store = bench.store
     assert isinstance(store, DirectoryStore)
-    found = copies(LocalFolders([bench.folder]), store, "roi", lambda ref: store.is_reference(ref.key))
+    found = copies(
+        LocalFolders([bench.folder]), store, "roi", bench.settings().name_rules, lambda ref: store.is_reference(ref.key)
+    )
     return {copy.name: copy.state.value for copy in found}
 
 
@@ -40,8 +42,10 @@ def stored_at(bench: Bench, z: int) -> Path:
 
 def test_every_file_that_was_taken_in_is_compared_the_refused_ones_too(copying: Bench) -> None:
     copying.write(name_of(9), slice_bytes(9))
+    copying.write("ACQUISITION_FINISHED", b"")
     before = sorted(path.name for path in copying.folder.iterdir())
-    assert states(copying) == {**{name_of(z): "copied" for z in range(4)}, name_of(9): "unread"}
+    expected = {**{name_of(z): "copied" for z in range(4)}, name_of(9): "unread", "ACQUISITION_FINISHED": "ignored"}
+    assert states(copying) == expected
     assert sorted(path.name for path in copying.folder.iterdir()) == before
 
 
@@ -82,5 +86,5 @@ def test_a_file_that_is_written_while_it_is_compared_is_not_proven(copying: Benc
         del ref
         return False
 
-    found = list(copies(Busy([copying.folder]), copying.store, "roi", is_reference))
+    found = list(copies(Busy([copying.folder]), copying.store, "roi", copying.settings().name_rules, is_reference))
     assert {copy.state for copy in found} == {CopyState.CHANGED}

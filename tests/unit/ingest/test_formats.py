@@ -82,6 +82,24 @@ def test_z_of_a_janelia_name_is_the_slice_number_of_the_header(bench: Bench) -> 
     assert sorted(bench.ingested()) == [40, 41, 42]
 
 
+def test_a_janelia_name_without_a_tile_leaves_z_to_the_header_too(bench: Bench) -> None:
+    for number in (40, 41):
+        bench.write(
+            f"Merlin-6281_19-08-09_0904{number}.dat",
+            dat_bytes(plane(number, 8, SHAPE)[None], {**PIXEL, "FIBSliceNum": number}),
+        )
+    bench.run(bench.ingest(**square(bench)))
+    assert sorted(bench.ingested()) == [40, 41]
+
+
+def test_a_number_below_0_is_no_slice(bench: Bench) -> None:
+    bench.write_slices(range(3))
+    bench.write("slice_-002.tif", slice_bytes(50))
+    bench.run(bench.ingest())
+    assert bench.letters() == {"slice_-002.tif": "z_out_of_range"}
+    assert sorted(bench.ingested()) == [0, 1, 2]
+
+
 def test_an_old_dat_without_a_slice_number_asks_for_a_pattern(bench: Bench) -> None:
     bench.write(dat_name(1), dat_bytes(plane(1, 8, SHAPE)[None], PIXEL, version=4))
     bench.run(bench.ingest(**square(bench)))
@@ -152,6 +170,20 @@ def test_slices_of_another_microscope_are_refused_even_if_the_first_is_one(bench
     bench.run(bench.ingest(**square(bench)))
     assert bench.letters() == {"slice_0000.dat": "other_machine"}
     assert sorted(bench.ingested()) == [1, 2, 3, 4]
+
+
+def test_grey_is_mapped_by_the_slices_of_the_microscope_that_is_taken(bench: Bench) -> None:
+    deep = [plane(z, 16, SHAPE) for z in range(5)]
+    for z, grey in enumerate(deep):
+        machine, levels = ("Jeiss1", grey // 4) if z == 0 else ("Jeiss6", grey)
+        bench.write(f"slice_{z:04d}.dat", dat_bytes(levels[None], {**PIXEL, "MachineID": machine}))
+    bench.run(bench.ingest(**square(bench)))
+    assert bench.letters() == {"slice_0000.dat": "other_machine"}
+    own = np.concatenate([grey.ravel() for grey in deep[1:]])
+    mapping = bench.ingested()[1].grey
+    assert (mapping.low, mapping.high) == pytest.approx(
+        np.percentile(own, (0.1, 99.9), method="inverted_cdf").tolist(), rel=0.01
+    )
 
 
 def test_what_the_instrument_said_is_kept_in_the_journal(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from services.ingest.names import (
     PatternError,
     classify,
     compile_pattern,
+    depth_um,
     shown,
 )
 
@@ -33,6 +34,51 @@ RULES = NameRules(compile_pattern(DEFAULT_PATTERN))
 )
 def test_z_is_the_last_number_before_the_extension(name: str, z: int | None) -> None:
     assert classify(name, RULES) == Candidate(z)
+
+
+@pytest.mark.parametrize(
+    ("name", "z"),
+    [
+        ("slice_-002.tif", -2),
+        ("slice--002.tif", -2),
+        ("-002.tif", -2),
+        ("roi_z=-12.tif", -12),
+        ("roi_\u22127.tif", -7),
+    ],
+)
+def test_a_minus_before_the_number_is_not_lost(name: str, z: int) -> None:
+    assert classify(name, RULES) == Candidate(None, z)
+
+
+@pytest.mark.parametrize(
+    "name", ["slice-002.tif", "a1-002.tif", "slice -002.tif", "roi (3)-002.tif", "slice_-.002.tif"]
+)
+def test_a_hyphen_between_two_words_is_no_sign(name: str) -> None:
+    assert classify(name, RULES) == Candidate(2)
+
+
+def test_a_pattern_that_takes_the_sign_in_says_what_it_means() -> None:
+    assert classify("slice_-002.tif", NameRules(compile_pattern(r"slice_-(?P<z>\d+)"))) == Candidate(2)
+    assert classify("slice_-002.tif", NameRules(compile_pattern(r"(?P<z>\d+)\.tif"))) == Candidate(None, -2)
+
+
+@pytest.mark.parametrize(
+    "depth",
+    ["1.2100um", "-0.1200um", "-0,1200um", "1,2100um", "1.2100\xb5m", "1.2100\u03bcm", "1.2100\xc2\xb5m", "3um"],
+)
+def test_z_of_a_name_of_atlas_is_its_count_however_the_depth_is_written(depth: str) -> None:
+    name = f"slice_00121_z={depth}.tif"
+    assert classify(name, RULES) == Candidate(121)
+    found = depth_um(name)
+    assert found is not None
+    assert found[1] == float(depth.rstrip("um\xb5\u03bc\xc2").replace(",", "."))
+    lost = name.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    assert classify(lost, RULES) == Candidate(121)
+
+
+def test_the_time_of_day_in_a_name_of_janelia_is_no_z() -> None:
+    assert classify("Merlin-6281_19-08-09_090426.dat", RULES) == Candidate(None)
+    assert classify("slice_0042.dat", RULES) == Candidate(42)
 
 
 def test_a_number_too_large_for_a_z_is_none() -> None:

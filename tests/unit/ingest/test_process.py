@@ -37,6 +37,17 @@ def told(site: Site) -> str:
     return site.metrics.render().decode()
 
 
+def test_the_room_of_every_folder_is_told_whatever_it_is_called(site: Site, tmp_path: Path) -> None:
+    folders = (tmp_path / "roi1" / "slices", tmp_path / "roi2" / "slices")
+    for folder in folders:
+        folder.mkdir(parents=True)
+    process = IngestProcess(site, AcquisitionSettings(acquisition="roi", slices=folders, voxel_size=VOXEL), watch=True)
+    turn(process, site)
+    process.measure()
+    for folder in folders:
+        assert f'fibsem_disk_free_bytes{{volume="{folder}"}}' in told(site)
+
+
 def turn(process: IngestProcess, site: Site) -> None:
     assert isinstance(site.clock, ManualClock)
     site.clock.advance(60.0)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.imaging.formats.dat_writing import dat_bytes
-from services.imaging.formats.dialects import length_nm, read_atlas, read_smartsem, read_thermo
+from services.imaging.formats.dialects import length_nm, read_atlas, read_ome, read_smartsem, read_thermo
 from services.imaging.formats.faults import FormatError
 from services.imaging.formats.metadata import SliceMetadata, VoxelSizeMismatchError, check_voxel_size, read_metadata
 from services.imaging.formats.opening import open_slice
@@ -66,6 +66,52 @@ def test_thermos_third_generation_writes_xml() -> None:
     xml = "<Metadata><BinaryResult><PixelSize><X unit='m'>3e-09</X><Y unit='m'>6e-09</Y></PixelSize></BinaryResult>"
     found = said(tagged(34683, xml))
     assert (found.pixel_y_nm, found.pixel_x_nm) == (6.0, 3.0)
+    assert (found.tilt_deg, found.tilt_corrected) == (None, None)
+
+
+@pytest.mark.parametrize(("switch", "corrected"), [("true", True), ("false", False), (None, None)])
+def test_the_xml_of_thermo_says_the_tilt_and_whether_it_was_corrected(
+    switch: str | None, corrected: bool | None
+) -> None:
+    optics = "" if switch is None else f"<SampleTiltCorrectionOn>{switch}</SampleTiltCorrectionOn>"
+    xml = (
+        f"<Metadata><Optics>{optics}</Optics><StageSettings><StagePosition><X unit='m'>1</X><Tilt>"
+        "<Alpha unit='rad'>0.9075712</Alpha><Beta unit='rad'>0</Beta></Tilt></StagePosition></StageSettings>"
+        "<BinaryResult><PixelSize><X unit='m'>4e-09</X><Y unit='m'>4e-09</Y></PixelSize></BinaryResult></Metadata>"
+    )
+    found = said(tagged(34683, xml))
+    assert (found.tilt_deg, found.tilt_corrected) == (52.0, corrected)
+    assert found.foreshortening == (pytest.approx(0.788, abs=1e-3) if corrected is False else 1.0)
+    assert found.doubtful_foreshortening == (pytest.approx(0.788, abs=1e-3) if corrected is None else None)
+
+
+OME = '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>'
+
+
+@pytest.mark.parametrize(
+    ("attributes", "edges"),
+    [
+        ('PhysicalSizeX="0.004" PhysicalSizeXUnit="µm" PhysicalSizeY="0.005" PhysicalSizeYUnit="µm"', (5.0, 4.0)),
+        ('PhysicalSizeX="4" PhysicalSizeXUnit="nm" PhysicalSizeY="5" PhysicalSizeYUnit="nm"', (5.0, 4.0)),
+        ('PhysicalSizeX="0.004" PhysicalSizeXUnit="&#181;m" PhysicalSizeY="0.005"', (5.0, 4.0)),
+        ('PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1" PhysicalSizeYUnit="pixel"', (None, None)),
+        ('PhysicalSizeX="0.004" PhysicalSizeXUnit="µm"', (None, None)),
+        ('SizeX="23"', (None, None)),
+    ],
+)
+def test_an_ome_tiff_says_its_pixel_with_its_unit(attributes: str, edges: tuple[float | None, float | None]) -> None:
+    description = f'{OME}<Pixels ID="Pixels:0" {attributes}><TiffData/></Pixels></Image></OME>'.encode()
+    found = said(written([plane()], description=description))
+    assert (found.pixel_y_nm, found.pixel_x_nm) == edges
+    assert found.dialect == ("tiff" if edges[0] is None else "ome_tiff")
+
+
+def test_an_ome_tiff_is_understood_as_tifffile_writes_it() -> None:
+    file = BytesIO()
+    said_of = {"axes": "YX", "PhysicalSizeX": 4.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.008}
+    tifffile.imwrite(file, plane(), ome=True, metadata=said_of)
+    found = said(file.getvalue())
+    assert (found.pixel_y_nm, found.pixel_x_nm) == (8.0, 4.0)
 
 
 def test_atlas_says_its_field_of_view() -> None:
@@ -135,6 +181,8 @@ def test_no_text_makes_a_reader_of_a_dialect_fail(text: str) -> None:
         read(text)
         read(f"[Scan]\nPixelWidth={text}\n<Image><Width>{text}</Width></Image>\nAP_PIXEL_SIZE\nPixel Size = {text}")
     length_nm(text)
+    read_ome(text)
+    read_ome(f'<OME><Pixels PhysicalSizeX="{text}" PhysicalSizeY="4" PhysicalSizeYUnit="{text}"/></OME>')
 
 
 @given(st.sampled_from([34118, 34682, 34683, 51023]), st.binary(max_size=200), st.integers(0, 400))
