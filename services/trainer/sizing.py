@@ -103,13 +103,15 @@ def bytes_per_pixel(architecture: AnyArchitecture, outputs: int) -> float:
     def count(_module: nn.Module, _given: object, answer: object) -> None:
         numbers[0] += answer.numel() if isinstance(answer, Tensor) else 0
 
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(count)
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
     edge = max(16, 2 * architecture.shape_multiple_px)
     shape = (1, architecture.input_planes, *[edge] * architecture.dimensions)
     with torch.inference_mode():
         network(torch.zeros(shape))
+    # DLSIA's networks share an activation with every other network of the process.
+    for hook in hooks:
+        hook.remove()
     return _BYTES * _NUMBERS_PER_OUTPUT * numbers[0] / float(edge**architecture.dimensions)
 
 

@@ -77,3 +77,9 @@ def test_what_a_recipe_says_is_left_alone() -> None:
 def test_wider_networks_need_more_memory() -> None:
     narrow, wide = (bytes_per_pixel(TUNetArchitecture(depth=3, base_channels=base), 2) for base in (4, 16))
     assert 3 < wide / narrow < 4.5
+
+
+def test_sizing_leaves_no_trace_in_networks_that_are_made_afterwards() -> None:
+    architecture = TUNetArchitecture(depth=2, base_channels=2)
+    bytes_per_pixel(architecture, 2)
+    assert not any(module._forward_hooks for module in build_network(architecture, 2, seed=0).modules())
