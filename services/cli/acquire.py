@@ -94,7 +94,8 @@ Out = Annotated[Path, typer.Option(help="folder for the results; the same comman
 Acquisition = Annotated[str | None, typer.Option(help="name; a second folder given under the same name is joined")]
 VoxelNm = Annotated[str | None, typer.Option(help="Z,Y,X; default: what the file names say")]
 Profile = Annotated[
-    Literal["recommended", "manuscript", "as-run", "hela-40nm"], typer.Option(help="how nuclei are detected")
+    Literal["recommended", "manuscript", "as-run", "hela-40nm", "hela-learned"],
+    typer.Option(help="how nuclei are detected"),
 ]
 WindowUm = Annotated[float, typer.Option(help="edge of a crop; wider than a nucleus")]
 Watch = Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")]

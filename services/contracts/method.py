@@ -12,7 +12,7 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: Literal["recommended", "manuscript", "as-run", "hela-40nm"] = Field(
+    profile: Literal["recommended", "manuscript", "as-run", "hela-40nm", "hela-learned"] = Field(
         default="recommended", description="parameters of nucleus detection"
     )
     numeric_profile: Literal["exact", "fast"] = Field(default="exact", description="arithmetic of the networks")

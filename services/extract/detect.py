@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from services.contracts.values import AbsenceReason, ArtefactRef
 from services.extract.detection import DetectionInputError, detect
 from services.extract.digests import STAGE_VERSION as DIGEST_VERSION
 from services.extract.digests import digest_of, digest_to_bytes
+from services.extract.learned import said
 from services.extract.outlines import Outline, make_outline, outlines_from_bytes, outlines_to_bytes
 from services.extract.profiles import DetectionProfile
 from services.extract.quality import STAGE_VERSION as QUALITY_VERSION
@@ -114,7 +114,7 @@ class DetectHandler:
             | _pixels_of(message)
             | {
                 "voxel": message.voxel_size.model_dump(),
-                "profile": dataclasses.asdict(self._profile),
+                "profile": said(self._profile),
                 "whole_field": self._whole_field,
                 "version": STAGE_VERSION,
             }

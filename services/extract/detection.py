@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.extract.contours import count_vertices, solidity, trace_contours
+from services.extract.learned import find_learned
 from services.extract.membranes import find_membranes
 from services.extract.outlines import Outline, PixelPoints, make_outline
 from services.extract.polygons import signed_area
@@ -48,7 +49,9 @@ def detect(grey: GreyImage, profile: DetectionProfile, voxel_yx_nm: tuple[float,
     if not all(1.0 <= size <= 1000.0 for size in voxel_yx_nm):
         raise DetectionInputError(f"a pixel is between 1 and 1000 nm; got {voxel_yx_nm}")
     square, voxel_nm, shape = _square_pixels(grey, voxel_yx_nm)
-    if profile.method == "rings":
+    if profile.method == "network":
+        found = find_learned(square, profile, voxel_nm)
+    elif profile.method == "rings":
         found = [outline for _, outline in find_membranes(square, profile, voxel_nm)]
     else:
         found = _find_contours(square, profile, voxel_nm)

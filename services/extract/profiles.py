@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Method = Literal["contours", "rings"]
+Method = Literal["contours", "rings", "network"]
 REFERENCE_VOXEL_NM = 4.0
 
 
@@ -23,14 +23,15 @@ class DetectionProfile:
     """Settings of detection; every length in nm, so that they hold at any voxel size.
 
     ``method="contours"`` is the manuscript's chain and uses the first group of fields. ``method="rings"`` looks for the
-    membrane itself, as a closed dark line whose inside is brighter, and uses the third group. The second is for both.
+    membrane itself, as a closed dark line whose inside is brighter, and uses the third group. ``method="network"`` asks
+    a small network on a reduced image, and uses the last. The second is for all.
 
     Parameters
     ----------
     name
         Name in provenance.
     method
-        Which of the two finds the outlines.
+        Which of the three finds the outlines.
     blur_kernel_nm, blur_sigma_nm
         Gaussian blur: 11 pixels of 4 nm; the sigma that OpenCV derives from them is 2 pixels. Kernels are rounded to an
         odd number of pixels and are never under 3. From 16 nm on the sigma is half a pixel or less, and the blur does
@@ -66,6 +67,10 @@ class DetectionProfile:
         it whose evidence reaches the third is at least the second.
     max_overlap
         Two accepted rings share at most this part of the smaller; the better one stays.
+    network
+        Name of the network (method "network").
+    closing_nm, opening_nm
+        Radii by which gaps between the lobes of a nucleus are closed, and what is thin is cut off (method "network").
     """
 
     name: str
@@ -95,10 +100,15 @@ class DetectionProfile:
     min_support: float = 0.82
     supporting_evidence: float = 1.6
     max_overlap: float = 0.25
+    network: str = ""
+    closing_nm: float = 400.0
+    opening_nm: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.method not in ("contours", "rings"):
-            raise ProfileValueError(f"method is 'contours' or 'rings', not {self.method!r}")
+        if self.method not in ("contours", "rings", "network"):
+            raise ProfileValueError(f"method is 'contours', 'rings' or 'network', not {self.method!r}")
+        if (self.method == "network") != bool(self.network):
+            raise ProfileValueError("a profile names a network if its method is 'network', and only then")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in _MAY_BE_ANYTHING:
@@ -109,7 +119,7 @@ class DetectionProfile:
             raise ProfileValueError(f"min_area_um2 {self.min_area_um2} must be below max_area_um2 {self.max_area_um2}")
 
 
-_MAY_BE_ANYTHING = frozenset({"name", "method", "threshold_offset_grey", "step_weight", "min_solidity"})
+_MAY_BE_ANYTHING = frozenset({"name", "method", "network", "threshold_offset_grey", "step_weight", "min_solidity"})
 
 _AS_RUN = DetectionProfile(name="as-run", method="contours", gradient_repeats=3)
 
@@ -140,10 +150,22 @@ EXAMPLES: Mapping[str, DetectionProfile] = MappingProxyType(
             min_area_um2=12.0,
             max_area_um2=120.0,
             min_solidity=0.65,
-        )
+        ),
+        "hela-learned": DetectionProfile(
+            name="hela-learned",
+            method="network",
+            network="hela-40nm",
+            min_area_um2=12.0,
+            max_area_um2=120.0,
+            min_visible_area_um2=3.0,
+        ),
     }
 )
-"""Settings for other material: cultured HeLa cells in block-face images of 40 nm, with large, irregular nuclei."""
+"""Settings for other material: cultured HeLa cells in block-face images of 40 nm, with large, irregular nuclei.
+
+``hela-learned`` finds them by a network that learned from fields composed of true shapes and textures (task `hela` of
+`make science`).
+"""
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {

@@ -43,7 +43,7 @@ def test_profiles_are_found_by_the_name_they_bear() -> None:
 
 
 def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(UnknownProfileError, match="as-run, hela-40nm, manuscript, recommended"):
+    with pytest.raises(UnknownProfileError, match="as-run, hela-40nm, hela-learned, manuscript, recommended"):
         get_profile("best")
 
 
@@ -51,6 +51,8 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
     "change",
     [
         {"method": "guess"},
+        {"method": "network"},
+        {"network": "hela-40nm"},
         {"min_area_um2": 0.0},
         {"min_area_um2": 13.0, "max_area_um2": 12.0},
         {"smoothing_nm": -1.0},
