@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from services.contracts.classes import LabelClass
 from services.evaluation.comparison import LabelPair, Settings
 from services.evaluation.manuscript import TABLE_1
 from services.runtime.segmenter.cards import read_card
+from tests.benchmarks.science.curves import best_by_validation, validations
 from tests.benchmarks.science.phantom import DATA, TEST_SEEDS, VOXEL_NM, write_test
 from tests.benchmarks.science.recipes import Job
 from tests.benchmarks.science.results import Score
@@ -127,20 +127,8 @@ def _table(models: Mapping[str, Path], scores: Mapping[str, Score], place: Path)
 
 def _losses(place: Path, name: str) -> tuple[float, float]:
     """Return training and validation loss at the lowest validation loss."""
-    best = min(_validations(place, name), key=lambda row: float(row["validation_loss"]))
+    best = min(validations(place, name), key=lambda row: float(row["validation_loss"]))
     return float(best["train_loss"]), float(best["validation_loss"])
-
-
-def best_by_validation(place: Path, names: Iterable[str]) -> str:
-    """Return the network with the highest macro F1 in any validation, that of the weights which are published."""
-    return max(names, key=lambda name: max(float(row["macro_f1"]) for row in _validations(place, name)))
-
-
-def _validations(place: Path, name: str) -> list[dict[str, str]]:
-    """Return the rows of a training's curves; of several trainings of the name, those of the newest."""
-    found = (place / ".training").glob(f"{name}-{'[0-9a-f]' * 12}/curves.csv")
-    newest = max(found, key=lambda curves: curves.stat().st_mtime_ns)
-    return list(csv.DictReader(newest.read_text(encoding="utf-8").splitlines()))
 
 
 def _publish(model: Path, out: Path) -> None:

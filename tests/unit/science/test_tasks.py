@@ -14,7 +14,7 @@ from services.evaluation.manuscript import TABLE_1
 from services.trainer.curves import Judgement, curves_csv
 from services.trainer.networks import build_network, parameter_count
 from services.trainer.recipes import NetworkRecipe, PhantomRecipe, read_recipe
-from tests.benchmarks.science import phantom, table1
+from tests.benchmarks.science import curves, phantom, table1
 from tests.benchmarks.science.__main__ import TASKS, task_named
 from tests.benchmarks.science.recipes import Job
 
@@ -91,7 +91,7 @@ def test_the_published_network_of_the_sweep_is_chosen_by_its_newest_validations(
     validated("wide", "0123456789ab", 20, 0.70, 0.80, 0.75)
     validated("deep", "0123456789ab", 10, 0.99)
     validated("deep", "ba9876543210", 20, 0.77, 0.79)
-    assert table1.best_by_validation(tmp_path, ["deep", "wide"]) == "wide"
+    assert curves.best_by_validation(tmp_path, ["deep", "wide"]) == "wide"
 
 
 def test_every_task_says_its_parts() -> None:
