@@ -298,6 +298,11 @@ class FusionRules(Value):
         return self
 
     @property
+    def class_ids(self) -> frozenset[int]:
+        """Every class that a fused plane can show."""
+        return frozenset({*(source.class_id for source in self.foreground), *map(int, BACKGROUND)})
+
+    @property
     def networks(self) -> tuple[str, ...]:
         """Names of the networks in use, in order of first mention."""
         return tuple(dict.fromkeys([*(source.network for source in self.foreground), self.background]))
@@ -312,6 +317,20 @@ RECOMMENDED_FUSION = FusionRules(
     ),
     background="membrane",
 )
+
+
+def rules_of_one(card: ModelCard) -> FusionRules:
+    """Return the fusion rules by which one network alone decides every class that it knows.
+
+    Parameters
+    ----------
+    card
+        Of a network that knows exterior and nucleoplasm besides its own classes.
+    """
+    own = [output.class_id for output in card.classes if output.class_id not in set(BACKGROUND)]
+    return FusionRules(
+        foreground=tuple(ClassSource(class_id=class_id, network=card.name) for class_id in own), background=card.name
+    )
 
 
 class ModelSet(Value):

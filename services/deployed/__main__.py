@@ -12,7 +12,6 @@ from typing import Annotated
 import structlog
 from pydantic import Field, SecretStr, ValidationError
 
-from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.topics import TOPICS
 from services.runtime.bus.kafka import KafkaBus
 from services.runtime.clock import SystemClock
@@ -67,7 +66,7 @@ def prepare(settings: SetUpDeployment) -> str:
 
 def keep_networks(shelf: ModelShelf, folder: Path) -> None:
     """Put the networks of a folder where services find them after others were set up."""
-    model_set = read_model_set(folder, RECOMMENDED_FUSION)
+    model_set = read_model_set(folder)
     for address in model_set.names:
         shelf.put_network(folder / address)
     shelf.put_set(model_set)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from services.contracts.keys import MODELS
 from services.contracts.messages import Message
-from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.topics import TOPICS
 from services.deployed.stack import Stack
 from services.embedded.amending import REUSED
@@ -67,7 +66,7 @@ def collect(stack: Stack, acquisition: AcquisitionSettings, out: Path, slices: S
     settings = settle(out, run_settings(stack, acquisition), joined=True)
     if slices:
         keep(out, settings.model_copy(update={"slices": tuple(folder.resolve() for folder in slices)}))
-    models = read_model_set(settings.models, RECOMMENDED_FUSION)
+    models = read_model_set(settings.models)
     intake = Intake(acquisition.ingest(watch=True).identity)
     for events in Journal(stack.store, acquisition.acquisition).entries():
         for event in events:

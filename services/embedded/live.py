@@ -20,7 +20,7 @@ import structlog
 
 from services.contracts.classes import LabelClass
 from services.contracts.messages import CropExtracted, CropSegmented, SliceIngested
-from services.contracts.model_card import ClassSource, FusionRules
+from services.contracts.model_card import ClassSource, FusionRules, ModelSet
 from services.embedded.load import waiting_slices
 from services.embedded.progress import Progress
 from services.extract.reading import SliceReader
@@ -55,7 +55,7 @@ PREVIEW_FUSION = FusionRules(
     ),
     background="chromatin",
 )
-"""The one network of a preview."""
+"""The one network of a preview, where there are three."""
 
 Plane = npt.NDArray[np.uint8]
 _TROUBLES = (
@@ -67,6 +67,11 @@ _TROUBLES = (
     ArtefactMissingError,
     ArtefactCorruptError,
 )
+
+
+def preview_fusion(models: ModelSet) -> FusionRules:
+    """Return the rules of a preview, which asks one network."""
+    return models.fusion if len(models.cards) == 1 else PREVIEW_FUSION
 
 
 @dataclass(slots=True)

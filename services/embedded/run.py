@@ -21,7 +21,7 @@ import structlog
 from services.components.handler import ComponentsHandler
 from services.contracts.messages import Message
 from services.contracts.topics import TOPICS
-from services.embedded.live import PREVIEW_FUSION, LiveView
+from services.embedded.live import LiveView, preview_fusion
 from services.embedded.load import load_of
 from services.embedded.overview import write_overview
 from services.embedded.progress import Progress, keep_status
@@ -200,7 +200,10 @@ class EmbeddedRun:
         resources.callback(self._other_sets.close)
         preview = parts.preview or (
             lambda: InProcessSegmenter(
-                self._settings.models, self._settings.numeric_profile, threads=1, fusion=PREVIEW_FUSION
+                self._settings.models,
+                self._settings.numeric_profile,
+                threads=1,
+                fusion=preview_fusion(self._segmenter.model_set()),
             )
         )
         self._live = LiveView(self._out / REPORT, self.bus, self.store, self._clock, preview)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.contracts.messages import DecisionRecorded, ModelPublished
-from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelCard, ModelSet
+from services.contracts.model_card import ModelCard, ModelSet
 from services.contracts.values import DecisionKind
 from services.ingest.requests import RequestBox, UseModels
 from services.runtime.bus.port import Bus
@@ -107,15 +107,12 @@ class ModelDesk:
         Which acquisition.
     deployed_dir
         Folder of the networks that the system was set up with.
-    fusion
-        How they are fused.
     """
 
     store: ArtefactStore
     bus: Bus
     acquisition_id: str
     deployed_dir: Path
-    fusion: FusionRules = RECOMMENDED_FUSION
 
     @property
     def shelf(self) -> ModelShelf:
@@ -124,7 +121,7 @@ class ModelDesk:
 
     def deployed(self) -> ModelSet:
         """Return the networks that the system was set up with."""
-        return read_model_set(self.deployed_dir, self.fusion)
+        return read_model_set(self.deployed_dir)
 
     def swaps(self) -> list[Swap]:
         """Return the decisions so far, oldest first."""
@@ -146,12 +143,12 @@ class ModelDesk:
         return message
 
     def with_networks(self, addresses: Sequence[str]) -> ModelSet:
-        """Return the current set with networks in the places of their namesakes.
+        """Return the current set with networks in the places of their namesakes, or of all (`composed`).
 
         Raises
         ------
         UnknownModelError
-            If one was not published, or has no namesake in the set.
+            If one was not published, or has no place in the set.
         MisfitError
             If they do not fit together.
         """

@@ -6,7 +6,6 @@ Two processes, since detection scales out over slices, and following needs one f
 import argparse
 import sys
 
-from services.contracts.model_card import RECOMMENDED_FUSION
 from services.extract.detect import DetectHandler
 from services.extract.follow import FollowHandler, FollowSettings
 from services.extract.registering import registration_params
@@ -35,7 +34,7 @@ def detect(site: Site) -> DetectHandler:
 def follow(site: Site) -> FollowHandler:
     """Return the handler of following; nuclei are pinned to the networks whose cards are here, or that slices name."""
     method = site.deployment.method
-    models = read_model_set(site.deployment.models, RECOMMENDED_FUSION)
+    models = read_model_set(site.deployment.models)
     area = method.nucleus_area_um2
     settings = FollowSettings(
         method.window_um,

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from services.contracts.classes import LabelClass
-from services.contracts.model_card import BACKGROUND, RECOMMENDED_FUSION, ModelCard
+from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard, rules_of_one
 from services.contracts.values import VoxelSize
 from services.imaging.grey import GreyStatistics
 from services.imaging.resampling import resample_grey
-from services.inference.catalogue import rules_of_one
 from services.inference.pages import brought_back, frozen_grey, mapped_pages, page_count
 from services.inference.stacks import StackLabeller, Wanted, labels_stacks
 from services.runtime.segmenter.cards import CARD, published, read_card
@@ -80,7 +79,7 @@ class _FusedLabeller:
         self._segmenter, self._paths, self._voxel_size = segmenter, paths, voxel_size
         self.cards = models.cards
         self.grey = frozen_grey(paths, models.cards[0].normalisation)
-        told = {int(source.class_id) for source in models.fusion.foreground} | set(map(int, BACKGROUND))
+        told = models.fusion.class_ids
         own = {output.name: int(output.class_id) for output in models.cards[0].classes}
         fused = {member.label: int(member) for member in LabelClass}
         ids = own if len(models.cards) == 1 else fused
@@ -134,6 +133,6 @@ def _chosen(model: Path, voxel_size: VoxelSize | None) -> Path:
 
 def _opened(model: Path) -> InProcessSegmenter:
     if not (model / CARD).exists():
-        return InProcessSegmenter(model, fusion=RECOMMENDED_FUSION)
+        return InProcessSegmenter(model)
     folder = model.resolve()
     return InProcessSegmenter(folder.parent, fusion=rules_of_one(read_card(folder)))

@@ -2,7 +2,6 @@
 
 import sys
 
-from services.contracts.model_card import RECOMMENDED_FUSION
 from services.postprocess.handler import PostprocessHandler
 from services.runtime.hosting import Site, host_handler
 from services.runtime.segmenter.cards import read_model_set
@@ -12,7 +11,7 @@ from services.runtime.segmenter.shelf import ModelShelf
 
 def make(site: Site) -> PostprocessHandler:
     """Return the handler."""
-    models = read_model_set(site.deployment.models, RECOMMENDED_FUSION)
+    models = read_model_set(site.deployment.models)
     voxel_of = voxel_sizes(ModelShelf(site.store), models)
     return PostprocessHandler(site.store, models.voxel_size_nm, site.deployment.method.small_objects, voxel_of)
 

@@ -13,7 +13,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.contracts.method import Method
-from services.contracts.model_card import RECOMMENDED_FUSION
 from services.contracts.values import Identifier
 from services.runtime.bus.kafka import KafkaBus
 from services.runtime.bus.kafka_settings import KafkaSettings
@@ -86,7 +85,7 @@ def segmenter_of(deployment: Deployment, metrics: Metrics) -> Segmenter:
     TransientError
         If the model server does not answer.
     """
-    wanted = read_model_set(deployment.models, RECOMMENDED_FUSION).digest
+    wanted = read_model_set(deployment.models).digest
     if deployment.torchserve is None:
         # Only here is torch needed.
         from services.runtime.segmenter.in_process import InProcessSegmenter  # noqa: PLC0415

@@ -20,7 +20,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pydantic import Field, ValidationError
 
 from services.contracts.messages import ModelPublished, TrainingRequested
-from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelSet
+from services.contracts.model_card import ModelSet
 from services.contracts.values import Identifier, Value
 from services.runtime.clock import Clock
 from services.runtime.errors import TransientError
@@ -101,8 +101,6 @@ class Bench:
         As in the settings.
     stopped
         Whether the job is asked to end; it goes on another time.
-    fusion
-        Rules of the set in which trained networks take the places of their namesakes.
     """
 
     store: ArtefactStore
@@ -112,7 +110,6 @@ class Bench:
     threads: int | None
     keep_every_s: float
     stopped: Callable[[], bool]
-    fusion: FusionRules = RECOMMENDED_FUSION
 
 
 # What cannot be mended by trying again, by what it is called in a dead letter.
@@ -223,11 +220,9 @@ class Job:
         )
 
     def _served(self, shelf: ModelShelf, folders: tuple[Path, ...]) -> dict[str, object]:
-        """Publish the set in which these networks took their namesakes' places, if they fit into it."""
+        """Publish the set in which these networks took their places, if they fit into it."""
         try:
-            model_set = composed(
-                read_model_set(self._bench.models, self._bench.fusion), [read_card(folder) for folder in folders]
-            )
+            model_set = composed(read_model_set(self._bench.models), [read_card(folder) for folder in folders])
         except (ModelSetError, ValidationError) as misfit:
             log.info("fits_no_set", request=self._request.request_id, why=str(misfit))
             return {}

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard, ModelSet
+from services.contracts.model_card import ModelCard, ModelSet
 from services.runtime.segmenter.cards import ARCHIVE, CARD, read_model_set
 from services.runtime.segmenter.port import ModelSetError
 from services.runtime.segmenter.torchserve_archive import CANARY, CONTENTS, MODELS, Contents, manifest
@@ -91,7 +91,7 @@ def main(
 ) -> None:
     """Verify ARCHIVE (a .mar file) against the cards of published models; the exit status says what was found."""
     try:
-        check_archive(archive, read_model_set(models_dir, RECOMMENDED_FUSION).digest)
+        check_archive(archive, read_model_set(models_dir).digest)
     except ModelSetError as error:
         typer.echo(f"{archive} is refused: {error}", err=True)
         raise typer.Exit(1) from error

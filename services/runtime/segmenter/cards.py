@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.contracts.model_card import FusionRules, ModelCard, ModelSet
+from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelCard, ModelSet, rules_of_one
 from services.runtime.segmenter.port import ModelSetError
 
 CARD = "card.json"
@@ -31,8 +31,16 @@ def published(models_dir: Path) -> tuple[ModelCard, ...]:
     return tuple(read_card(path.parent) for path in sorted(models_dir.glob(f"*/{CARD}")))
 
 
-def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
-    """Return the model set that fusion rules ask for.
+def read_model_set(models_dir: Path, fusion: FusionRules | None = None) -> ModelSet:
+    """Return the model set of a folder of published models.
+
+    Parameters
+    ----------
+    models_dir
+        The folder.
+    fusion
+        Which networks, and which class comes from which; by default a network that stands there alone decides all
+        classes it knows, and otherwise it is the recommended rules, which three networks fulfil.
 
     Raises
     ------
@@ -40,6 +48,8 @@ def read_model_set(models_dir: Path, fusion: FusionRules) -> ModelSet:
         If a network is absent, stands there in two versions, or cannot label slices one by one as they arrive.
     """
     cards = published(models_dir)
+    if fusion is None:
+        fusion = rules_of_one(cards[0]) if len(cards) == 1 else RECOMMENDED_FUSION
     chosen = []
     for name in fusion.networks:
         found = [card for card in cards if card.name == name]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelSet
+from services.contracts.model_card import FusionRules, ModelSet
 from services.runtime.errors import TransientError
 from services.runtime.segmenter.networks import Networks
 from services.runtime.segmenter.port import (
@@ -33,7 +33,7 @@ class InProcessSegmenter:
     threads
         Crops computed at the same time.
     fusion
-        Which class comes from which network.
+        Which class comes from which network; by default what the folder asks for (`read_model_set`).
     device
         `cpu`, or a torch device such as `cuda:0`.
     tile_px
@@ -52,7 +52,7 @@ class InProcessSegmenter:
         models_dir: Path,
         profile: str = NumericProfile.EXACT,
         threads: int = 2,
-        fusion: FusionRules = RECOMMENDED_FUSION,
+        fusion: FusionRules | None = None,
         device: str = "cpu",
         tile_px: int = TILE_PX,
     ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelSet
+from services.contracts.model_card import FusionRules, ModelSet
 from services.runtime.segmenter.archives import load_network
 from services.runtime.segmenter.cards import read_model_set
 from services.runtime.segmenter.cpu_kernels import fuse_for_cpu
@@ -32,7 +32,7 @@ class Networks:
     models_dir
         Folder of published models.
     fusion
-        Which class comes from which network.
+        Which class comes from which network; by default what the folder asks for (`read_model_set`).
     profile
         `exact` (fp32) or `fast` (bf16).
     device
@@ -47,7 +47,7 @@ class Networks:
     def __init__(
         self,
         models_dir: Path,
-        fusion: FusionRules = RECOMMENDED_FUSION,
+        fusion: FusionRules | None = None,
         profile: NumericProfile = NumericProfile.EXACT,
         device: str = "cpu",
     ) -> None:

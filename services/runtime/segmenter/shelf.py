@@ -17,7 +17,7 @@ from pydantic import Field
 
 from services.contracts.keys import MODELS
 from services.contracts.messages import ModelPublished
-from services.contracts.model_card import FusionRules, ModelCard, ModelSet
+from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules, ModelCard, ModelSet, rules_of_one
 from services.contracts.values import ArtefactRef, Sha256, Value
 from services.runtime.segmenter.cards import ARCHIVE, CARD, WEIGHTS, read_card
 from services.runtime.segmenter.port import ModelSetError
@@ -244,24 +244,39 @@ class ModelShelf:
 def composed(base: ModelSet, cards: Sequence[ModelCard]) -> ModelSet:
     """Return a set in which networks take the places of their namesakes; fusion stays as it is.
 
+    Networks without namesakes become the set if they make up one by themselves: one network that knows every class
+    that the set tells, or those of the recommended rules.
+
     Raises
     ------
     UnknownModelError
-        If the set has no network of such a name, or two of one name are given.
+        If neither is so, or two of one name are given.
     ValueError
         If the new set does not fit together: voxel size, normalisation, classes.
     """
     replaced = {card.name: card for card in base.cards}
     given = {card.name: card for card in cards}
-    if strange := sorted(given.keys() - replaced.keys()):
-        raise UnknownModelError(
-            f"the set has no network called {', '.join(strange)}: a network takes the place of one called "
-            f"{', '.join(replaced)}; others label images by `fibsem-nuclei predict`"
-        )
     if len(given) < len(cards):
         raise UnknownModelError("two networks of one name were given: a set holds one of each")
+    strange = sorted(given.keys() - replaced.keys())
+    fusion = _rules_by_themselves(base, cards) if strange else base.fusion
+    if fusion is None:
+        raise UnknownModelError(
+            f"the set has no network called {', '.join(strange)}: a network takes the place of one called "
+            f"{', '.join(replaced)}, or of all if it knows every class that they tell; others label images by "
+            "`fibsem-nuclei predict`"
+        )
     chosen = replaced | given
-    return ModelSet(cards=tuple(chosen[card.name] for card in base.cards), fusion=base.fusion)
+    return ModelSet(cards=tuple(chosen[name] for name in fusion.networks), fusion=fusion)
+
+
+def _rules_by_themselves(base: ModelSet, cards: Sequence[ModelCard]) -> FusionRules | None:
+    """Return the rules by which networks are a set without any other, if they can be one."""
+    if {card.name for card in cards} == set(RECOMMENDED_FUSION.networks):
+        return RECOMMENDED_FUSION
+    if len(cards) == 1 and base.fusion.class_ids <= {output.class_id for output in cards[0].classes}:
+        return rules_of_one(cards[0])
+    return None
 
 
 def _set_key(digest: str) -> str:

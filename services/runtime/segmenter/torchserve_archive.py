@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from pydantic import Field
 
-from services.contracts.model_card import RECOMMENDED_FUSION, FusionRules
+from services.contracts.model_card import FusionRules
 from services.contracts.values import Identifier, Sha256, Value
 from services.runtime.segmenter.cards import ARCHIVE, CARD
 from services.runtime.segmenter.networks import Networks
@@ -51,7 +51,7 @@ class Contents(Value):
     canary_sha256: Sha256
 
 
-def build_archive(models_dir: Path, archive: Path, fusion: FusionRules = RECOMMENDED_FUSION) -> Contents:
+def build_archive(models_dir: Path, archive: Path, fusion: FusionRules | None = None) -> Contents:
     """Write the model archive of a folder of published models.
 
     Parameters
@@ -61,7 +61,7 @@ def build_archive(models_dir: Path, archive: Path, fusion: FusionRules = RECOMME
     archive
         The `.mar` file; put in place whole.
     fusion
-        Which networks, and which class comes from which.
+        Which networks, and which class comes from which; by default what the folder asks for (`read_model_set`).
 
     Raises
     ------
@@ -72,7 +72,7 @@ def build_archive(models_dir: Path, archive: Path, fusion: FusionRules = RECOMME
     known = _known_answer(networks)
     contents = Contents(
         model_set_digest=networks.model_set.digest,
-        fusion=fusion,
+        fusion=networks.model_set.fusion,
         models=networks.model_set.names,
         canary_sha256=planes_sha256(known),
     )

@@ -55,7 +55,7 @@ class Lab:
         return Runner(out, toy_settings(slices, models=self.root / "deployed"), watch=watch, parts=parts)
 
     def desk(self, run: EmbeddedRun) -> ModelDesk:
-        return ModelDesk(run.store, run.bus, "toy", self.root / "deployed", self.deployed.fusion)
+        return ModelDesk(run.store, run.bus, "toy", self.root / "deployed")
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ from typer.testing import CliRunner
 
 import services.inference
 from services.cli.app import app
-from services.contracts.model_card import BACKGROUND
 from services.contracts.values import VoxelSize
-from services.inference.catalogue import catalogue, rules_of_one
 from services.inference.pages import MixedDepthError
 from services.inference.prediction import NoImagesError, OverwriteError, predict_folder
 from services.runtime.segmenter.cards import read_card
@@ -54,7 +52,7 @@ def test_each_image_gets_a_label_image_of_its_name_and_shape(tmp_path: Path, ima
     assert [path.name for path in written] == ["slice_000.tif", "slice_001.tif", "slice_002.tif"]
     labels = [tifffile.imread(path) for path in written]
     assert {(plane.shape, plane.dtype) for plane in labels} == {((60, 84), np.dtype(np.uint8))}
-    (card,) = [card for card in catalogue(SHIPPED) if card.name == "chromatin"]
+    card = read_card(CHROMATIN)
     seen = set(np.unique(labels).tolist())
     assert seen <= {output.class_id for output in card.classes}
     assert len(seen) > 1
@@ -153,14 +151,6 @@ def test_images_of_two_depths_are_refused(tmp_path: Path, images: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoImagesError):
         predict_folder(CHROMATIN, tmp_path, tmp_path / "labels")
-
-
-def test_a_network_alone_decides_all_its_classes() -> None:
-    for card in catalogue(SHIPPED):
-        rules = rules_of_one(card)
-        decided = {source.class_id for source in rules.foreground} | set(BACKGROUND)
-        assert decided == {output.class_id for output in card.classes}
-        assert rules.networks == (card.name,)
 
 
 def test_labels_never_replace_the_images(images: Path) -> None:

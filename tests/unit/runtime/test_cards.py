@@ -34,3 +34,26 @@ def test_a_set_of_networks_that_see_one_slice_is_read(tmp_path: Path) -> None:
     assert {card.name for card in read_model_set(tmp_path, RECOMMENDED_FUSION).cards} == set(
         RECOMMENDED_FUSION.networks
     )
+
+
+def test_a_network_that_stands_alone_decides_all_its_classes(tmp_path: Path) -> None:
+    for card in published(SHIPPED):
+        (tmp_path / card.name).mkdir()
+        placed(tmp_path / card.name, card)
+        models = read_model_set(tmp_path / card.name)
+        assert models.cards == (card,)
+        assert models.fusion.networks == (card.name,)
+        assert models.fusion.class_ids == {output.class_id for output in card.classes}
+
+
+def test_three_networks_are_fused_by_the_recommended_rules(tmp_path: Path) -> None:
+    for card in published(SHIPPED):
+        placed(tmp_path, card)
+    assert read_model_set(tmp_path).fusion == RECOMMENDED_FUSION
+
+
+def test_two_networks_are_no_set(tmp_path: Path) -> None:
+    for card in published(SHIPPED)[:2]:
+        placed(tmp_path, card)
+    with pytest.raises(ModelSetError, match="needs exactly one"):
+        read_model_set(tmp_path)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.contracts.model_card import RECOMMENDED_FUSION
+from services.contracts.classes import LabelClass
+from services.contracts.model_card import RECOMMENDED_FUSION, ModelCard
 from services.deployed.__main__ import keep_networks
 from services.runtime.deployment import SHIPPED_MODELS
 from services.runtime.errors import PermanentError, TransientError
@@ -118,6 +119,25 @@ def test_a_set_takes_one_network_of_each_of_its_names(tmp_path: Path) -> None:
     assert composed(SHIPPED, []) == SHIPPED
     with pytest.raises(UnknownModelError, match="two networks of one name"):
         composed(SHIPPED, list(cards.values()))
+
+
+def test_a_network_that_knows_every_class_takes_the_place_of_all_and_gives_it_back() -> None:
+    every = ModelCard.model_validate(
+        SHIPPED.cards[0].model_dump()
+        | {"name": "all", "classes": [{"name": label.label, "class_id": int(label)} for label in LabelClass]}
+    )
+    alone = composed(SHIPPED, [every])
+    assert alone.cards == (every,)
+    assert alone.fusion.class_ids == SHIPPED.fusion.class_ids
+    assert composed(alone, list(SHIPPED.cards)) == SHIPPED
+    newer = every.model_copy(update={"licence": "another"})
+    assert composed(alone, [newer]).cards == (newer,)
+
+
+def test_a_network_that_lacks_a_class_has_no_place_of_its_own() -> None:
+    other = SHIPPED.cards[0].model_copy(update={"name": "other"})
+    with pytest.raises(UnknownModelError, match="every class that they tell"):
+        composed(SHIPPED, [other])
 
 
 class Closing(GreySegmenter):
