@@ -100,7 +100,7 @@ Profile = Annotated[
 WindowUm = Annotated[float, typer.Option(help="edge of a crop; wider than a nucleus")]
 Watch = Annotated[bool, typer.Option(help="wait for more slices until the acquisition is finished")]
 Gaps = Annotated[Literal["declare", "wait"], typer.Option(help="a finished folder's missing slices: declare, or wait")]
-Models = Annotated[Path, typer.Option(help="published networks: a folder of three that are fused, or of one for all classes")]
+Models = Annotated[Path, typer.Option(help="folder of published networks: three to be fused, or one for all classes")]
 WholeField = Annotated[bool, typer.Option(help="one region, the whole field, instead of nuclei")]
 Preview = Annotated[int | None, typer.Option("--preview", min=1, help="only so many slices, and an estimate for all")]
 Chromosomes = Annotated[int, typer.Option(min=1, max=200, help="chromosomes expected in a whole nucleus")]
