@@ -110,8 +110,10 @@ class Training:
         with _faults_in_plain_words(self._name, folder):
             try:
                 self._fit_once(folder, report, cancelled, self._fit)
-            except RuntimeError as fault:
-                if not (self._fit.workers and "DataLoader worker" in str(fault)):
+            except (RuntimeError, ConnectionError, EOFError) as fault:
+                # Batches come over a connection to the worker that drew them, which ends with it.
+                told = not isinstance(fault, RuntimeError) or "DataLoader worker" in str(fault)
+                if not (self._fit.workers and told):
                     raise
             # A worker may have been killed: the same batches are then drawn without workers, from the last checkpoint
             # on. Not while the fault is handled, as torch reports a dead worker again for as long as it is held.

@@ -327,6 +327,20 @@ def test_a_killed_worker_costs_nothing_but_time(
     assert same(trained, undisturbed[1])
 
 
+@pytest.mark.parametrize("fault", [ConnectionResetError, ConnectionRefusedError, EOFError])
+def test_a_worker_that_died_with_batches_on_their_way_costs_nothing_but_time(
+    tmp_path: Path, undisturbed: tuple[Path, Trained, list[Progress]], fault: type[Exception]
+) -> None:
+    here = os.getpid()
+
+    def drawn(number: int) -> Batch:
+        if number == 3 and os.getpid() != here:
+            raise fault
+        return draw(number)
+
+    assert same(training(replace(FIT, workers=1), drawn).run(tmp_path), undisturbed[1])
+
+
 def test_the_rate_warms_up_and_falls_on_a_cosine() -> None:
     fit = replace(FIT, steps=1000)
     rates = [learning_rate(step, fit) / fit.learning_rate for step in (0, 49, 500, 1000)]
