@@ -58,6 +58,21 @@ def test_each_image_gets_a_label_image_of_its_name_and_shape(tmp_path: Path, ima
     assert len(seen) > 1
 
 
+def test_labels_do_not_flicker_along_z(tmp_path: Path) -> None:
+    """What a slice shows decides its labels, not where it lies nor how bright its neighbours are."""
+    (tmp_path / "images").mkdir()
+    specimen, bright = field(1), np.full((60, 84), 240, np.uint8)
+    first = [field(seed) for seed in range(2, 18)]
+    stack = np.stack([*first, specimen, bright, specimen, field(3), bright, bright, specimen])
+    tifffile.imwrite(tmp_path / "images" / "stack.tif", stack, metadata=None)
+    for model in (CHROMATIN, SHIPPED):
+        predict_folder(model, tmp_path / "images", tmp_path / "labels" / model.name)
+        labels = tifffile.imread(tmp_path / "labels" / model.name / "stack.tif")
+        assert len(np.unique(labels[16])) > 1
+        assert (labels[[18, 22]] == labels[16]).all()
+        assert (labels[19] == labels[1]).all()
+
+
 def test_a_folder_of_networks_is_fused(tmp_path: Path, images: Path) -> None:
     predict_folder(SHIPPED, images, tmp_path / "fused")
     predict_folder(CHROMATIN, images, tmp_path / "alone")
